@@ -1,0 +1,32 @@
+"""What every test may rely on: matplotlib without a screen, numba's cache away from sources, hypothesis, shared data.
+
+HYPOTHESIS_PROFILE chooses `default` for every day, `mutation` for small runs that repeat, `campaign` for long ones.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+# Both are read when the package is imported, and test modules import after this file.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ffe-numba"))
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+settings.register_profile("default", deadline=None)  # the first call of a kernel compiles it
+settings.register_profile("mutation", deadline=None, derandomize=True, max_examples=25, database=None)
+settings.register_profile("campaign", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """A folder of real bars as parquet, where the checkout has it beside itself."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data at {SHARED}")
+    return SHARED
