@@ -1,0 +1,56 @@
+"""Finance Feedback Engine: one engine core for backtests and live trading. This is the whole public door, loaded lazily."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pydantic import Field
+
+    from ffe.brokers.sim import Deposit, SimBroker
+    from ffe.config import Settings, load_settings
+    from ffe.data.barset import BarSet, Series
+    from ffe.errors import FfeError
+    from ffe.feeds.synthetic import synthetic
+    from ffe.model import Act, Command, Holding, Instrument, Side, Signal
+    from ffe.research.backtest import backtest
+    from ffe.research.load import load_bars
+    from ffe.research.result import Result
+    from ffe.strategy import Columns, Signals, Strategy, View
+
+_HOMES = {
+    "backtest": "ffe.research.backtest",  # run a strategy over bars through the whole core
+    "load_bars": "ffe.research.load",  # bars from the cache, a file, a DataFrame or the samples
+    "Result": "ffe.research.result",  # what a backtest returns
+    "Strategy": "ffe.strategy",  # the base of every strategy
+    "Field": "pydantic",  # a strategy's parameter with its bounds
+    "Columns": "ffe.strategy",  # bars as wide frames, as `signals` gets them
+    "Signals": "ffe.strategy",  # decisions over columns
+    "View": "ffe.strategy",  # what `on_event` sees
+    "Signal": "ffe.model",  # one decision
+    "Side": "ffe.model",  # LONG, SHORT, FLAT
+    "Settings": "ffe.config",  # every number a run depends on
+    "load_settings": "ffe.config",  # settings of ffe.toml and the environment
+    "Instrument": "ffe.model",  # one tradable thing on one venue
+    "Holding": "ffe.model",  # a position that was there before
+    "Command": "ffe.model",  # what an operator wants
+    "Act": "ffe.model",  # the commands there are
+    "BarSet": "ffe.data.barset",  # bars as columns
+    "Series": "ffe.data.barset",  # the bars of one instrument and interval
+    "synthetic": "ffe.feeds.synthetic",  # a seeded market
+    "SimBroker": "ffe.brokers.sim",  # the simulated venue
+    "Deposit": "ffe.brokers.sim",  # money that comes or goes during a simulation
+    "FfeError": "ffe.errors",  # the root of everything a caller can fix
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ffe' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,57 @@
+"""The three borders of the loop: where events come from, where orders go, where both are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Protocol
+
+from ffe.model import Answer, Bars, Command, Event, InstrumentId, Nanos, Order, Quotes, Step, Venue
+
+
+class Feed(Protocol):
+    """A source of market events in the order of time."""
+
+    def __iter__(self) -> Iterator[Bars | Quotes]: ...
+
+
+class Operator(Protocol):
+    """A source of commands: a person's, or a script's."""
+
+    def due(self, time: Nanos) -> Sequence[Command]: ...
+
+
+class Broker(Protocol):
+    """One account at one venue."""
+
+    @property
+    def venue(self) -> Venue: ...
+
+    def send(self, order: Order, time: Nanos) -> None:
+        """Take an order; what came of it is an Answer, later."""
+
+    def work(self, market: Bars | Quotes) -> None:
+        """Show what the market did; a live venue has seen it already."""
+
+    def answers(self) -> Sequence[Answer]:
+        """What is known by now, each answer once."""
+
+    @property
+    def waiting(self) -> set[InstrumentId]:
+        """Instruments on whose next open an order waits."""
+
+
+class Written(Enum):
+    """Whether what a step decided will outlive a crash."""
+
+    YES = "yes"
+    NO = "no"  # the disk is full or refuses: entries stay here
+    BROKEN = "broken"  # an fsync failed: nothing on this disk can be trusted any more
+
+
+class Journal(Protocol):
+    """The truth of a run: every event before it can change anything, every step before anything leaves."""
+
+    def event(self, event: Event) -> None: ...
+
+    def step(self, step: Step) -> Written: ...
