@@ -1,0 +1,421 @@
+"""Fills and cash flows -> cash, positions, realised P&L, equity, peak. Pure: what happened goes in, money comes out.
+
+Identity, per venue and in sum, after every answer: equity = deposits + realised + unrealised - fees - financing.
+It holds by construction: everything owned has a basis in the account currency (what it cost at the rate of its day), a
+disposal realises value - basis, and equity is the sum of today's values. A MARGIN position costs nothing; it earns
+quantity x (mark - average), converted at today's rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ffe.model import (
+    DAY,
+    Account,
+    AccountKind,
+    AccountRead,
+    Answer,
+    AssetClass,
+    Bars,
+    CashFlow,
+    Currency,
+    Fill,
+    Filled,
+    Flow,
+    Found,
+    Instrument,
+    InstrumentId,
+    Money,
+    Nanos,
+    Price,
+    Qty,
+    Quotes,
+    Ratio,
+    Report,
+    Universe,
+    Venue,
+)  # fmt: skip
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A fill that was new, with what it realised net of its fee and the fee, in the account currency."""
+
+    fill: Fill
+    net: Money
+    fees: Money
+
+
+Rate = Callable[[Currency], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A signed quantity; average is its entry price in the quote currency, basis its cost in the account currency."""
+
+    qty: Qty = 0.0
+    average: Price = 0.0
+    basis: Money = 0.0
+
+
+FLAT = Position()
+
+
+def traded(position: Position, qty: Qty, price: Price, value: Money) -> tuple[Position, Qty, Money]:
+    """The position after a trade of signed qty worth value each: (position, signed quantity closed, basis of that part)."""
+    if position.qty == 0.0 or (position.qty > 0.0) == (qty > 0.0):
+        total = position.qty + qty
+        average = (position.average * position.qty + price * qty) / total
+        return Position(total, average, position.basis + value * qty), 0.0, 0.0
+    if abs(qty) < abs(position.qty):
+        left = position.qty + qty
+        freed = position.basis * (-qty / position.qty)
+        return Position(left, position.average, position.basis - freed), -qty, freed
+    rest = position.qty + qty
+    opened = Position(rest, price, value * rest) if rest != 0.0 else FLAT
+    return opened, position.qty, position.basis
+
+
+class Ledger:
+    """One account: cash by currency, our positions and those that were there before, and its running totals."""
+
+    def __init__(self, account: Account, home: Currency) -> None:
+        self.account, self.home = account, home
+        self.cash: dict[Currency, Position] = {account.currency: FLAT}
+        self.ours: dict[InstrumentId, Position] = {}
+        self.foreign: dict[InstrumentId, Position] = {}
+        self.deposits = self.realised = self.fees = self.financing = 0.0
+
+    @property
+    def is_spot(self) -> bool:
+        return self.account.kind is AccountKind.SPOT
+
+    def positions(self) -> Iterator[tuple[InstrumentId, Position]]:
+        yield from self.ours.items()
+        yield from self.foreign.items()
+
+    def held(self, id: InstrumentId) -> Qty:
+        return self.ours.get(id, FLAT).qty + self.foreign.get(id, FLAT).qty
+
+    def move_cash(self, currency: Currency, amount: float, rate: float) -> None:
+        """Add or take cash at today's rate; what a foreign currency gained since it came is realised when it goes."""
+        if amount == 0.0:
+            return
+        held = self.cash.get(currency, FLAT)
+        if currency == self.home:
+            self.cash[currency] = Position(held.qty + amount, 1.0, held.qty + amount)
+            return
+        self.cash[currency], closed, basis = traded(held, amount, rate, rate)
+        self.realised += closed * rate - basis
+
+    def deposit(self, currency: Currency, amount: float, rate: float) -> None:
+        self.move_cash(currency, amount, rate)
+        self.deposits += amount * rate
+
+    def charge(self, currency: Currency, amount: float, rate: float) -> Money:
+        """Take amount (negative: give) and return what that is in the account currency."""
+        self.move_cash(currency, -amount, rate)
+        return amount * rate
+
+    def find(self, id: InstrumentId, qty: Qty, price: Price, rate: float) -> None:
+        """Take over a position that was there before: on SPOT a deposit in kind, on MARGIN an obligation without cost."""
+        self.foreign[id], _, _ = traded(self.foreign.get(id, FLAT), qty, price, price * rate)
+        if self.is_spot:
+            self.deposits += qty * price * rate
+
+    def fill(self, instrument: Instrument, fill: Fill, owner: dict[InstrumentId, Position], rate: Rate) -> Money:
+        """Book a fill with its fee and return what it realised net of the fee, in the account currency."""
+        before = self.realised - self.fees
+        held, per_quote = owner.get(fill.instrument, FLAT), rate(instrument.quote)
+        position, closed, basis = traded(held, fill.qty, fill.price, fill.price * per_quote)
+        if self.is_spot:
+            self.move_cash(instrument.quote, -fill.qty * fill.price, per_quote)
+            self.realised += closed * fill.price * per_quote - basis
+        elif closed != 0.0:
+            self._settle(closed * (fill.price - held.average), per_quote, rate)
+        owner[fill.instrument] = self._pay_fee(instrument, fill, position, per_quote, rate)
+        if owner[fill.instrument].qty == 0.0:
+            del owner[fill.instrument]
+        return self.realised - self.fees - before
+
+    def _settle(self, gain: float, per_quote: float, rate: Rate) -> None:
+        """A MARGIN account turns a realised gain into its own currency at once."""
+        self.move_cash(
+            self.account.currency, gain * per_quote / rate(self.account.currency), rate(self.account.currency)
+        )
+        self.realised += gain * per_quote
+
+    def _pay_fee(
+        self, instrument: Instrument, fill: Fill, position: Position, per_quote: float, rate: Rate
+    ) -> Position:
+        """A fee in the base currency comes out of what was bought; any other out of cash."""
+        if fill.fee == 0.0:
+            return position
+        if self.is_spot and fill.fee_currency == instrument.base:
+            position, closed, basis = traded(position, -fill.fee, fill.price, fill.price * per_quote)
+            self.realised += closed * fill.price * per_quote - basis
+            self.fees += fill.fee * fill.price * per_quote
+            return position
+        self.fees += self.charge(fill.fee_currency, fill.fee, rate(fill.fee_currency))
+        return position
+
+
+@dataclass(slots=True)
+class UnitValue:
+    """Equity per unit: deposits and withdrawals buy and redeem units, so only trading moves it. Peaks are kept per UTC day."""
+
+    window_days: int
+    units: float = 0.0
+    value: float = NAN
+    day: int = -1
+    day_start: float = NAN
+    peaks: list[tuple[int, float]] = field(default_factory=list)  # (day, highest value), values descending
+
+    def observe(self, equity: Money) -> None:
+        if not math.isfinite(equity):
+            return
+        if self.units == 0.0 and equity > 0.0:
+            self.units = equity
+        if self.units > 0.0:
+            self.value = equity / self.units
+            self._raise_peak()
+        if not math.isfinite(self.day_start):
+            self.day_start = self.value
+
+    def _raise_peak(self) -> None:
+        if self.peaks and self.value <= self.peaks[-1][1] and self.peaks[-1][0] == self.day:
+            return
+        while self.peaks and self.peaks[-1][1] <= self.value:
+            self.peaks.pop()
+        self.peaks.append((self.day, self.value))
+
+    def deposit(self, amount: Money) -> None:
+        if self.units > 0.0 and self.value > 0.0:
+            self.units += amount / self.value
+
+    def roll(self, day: int) -> None:
+        self.day, self.day_start = day, self.value
+        self.peaks = [peak for peak in self.peaks if peak[0] > day - self.window_days]
+        if math.isfinite(self.value):
+            self._raise_peak()
+
+    @property
+    def drawdown(self) -> Ratio:
+        """1 - unit value / highest unit value of the trailing window; NaN before there is one."""
+        return 1.0 - self.value / self.peaks[0][1] if self.peaks else NAN
+
+    @property
+    def day_return(self) -> Ratio:
+        return self.value / self.day_start - 1.0
+
+
+class Book:
+    """The portfolio: one ledger per venue, the newest mid of everything, unit value, and what our own trades earn."""
+
+    def __init__(self, universe: Universe, window_days: int) -> None:
+        self.universe = universe
+        self.ledgers = {venue: Ledger(account, universe.currency) for venue, account in universe.accounts.items()}
+        self.marks: dict[InstrumentId, tuple[Price, Nanos]] = {}
+        self.unit = UnitValue(window_days)
+        self.equity: Money = NAN
+        self.ours_realised: Money = 0.0  # net of fees and financing
+        self.last_carry: Money = 0.0  # our share of the newest fee or financing, negative when paid
+        self.day_base: Money = 0.0  # what our trades had earned when the day began
+        self._seen: set[tuple[Venue, str]] = set()
+        self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
+        self._rates = {
+            i.quote if i.base == universe.currency else i.base: (i.id, i.base == universe.currency)
+            for i in reversed(sorted(universe, key=lambda i: i.asset_class is not AssetClass.FOREX))
+            if universe.currency in (i.base, i.quote)
+        }
+
+    # ------------------------------------------------------------ what is known
+
+    def mark(self, id: InstrumentId) -> Price:
+        return self.marks[id][0] if id in self.marks else NAN
+
+    def rate(self, currency: Currency) -> float:
+        """The newest mid of one unit of currency in the account currency; NaN where none is known."""
+        if currency == self.universe.currency:
+            return 1.0
+        id, inverse = self._rates.get(currency, (InstrumentId(""), False))
+        mark = self.mark(id)
+        return 1.0 / mark if inverse else mark
+
+    def rate_source(self, currency: Currency) -> InstrumentId | None:
+        return self._rates[currency][0] if currency in self._rates else None
+
+    def value(self, id: InstrumentId, qty: Qty) -> Money:
+        """The signed exposure of a quantity at the newest mid."""
+        return qty * self.mark(id) * self.rate(self.universe[id].quote)
+
+    def ours(self, id: InstrumentId) -> Position:
+        return self.ledgers[self.universe[id].venue].ours.get(id, FLAT)
+
+    def held(self, id: InstrumentId) -> Qty:
+        return self.ledgers[self.universe[id].venue].held(id)
+
+    def gain(self, id: InstrumentId, position: Position) -> Money:
+        """What a position would realise at the newest mid and rate."""
+        ledger, instrument = self.ledgers[self.universe[id].venue], self.universe[id]
+        rate = self.rate(instrument.quote)
+        if ledger.is_spot:
+            return position.qty * self.mark(id) * rate - position.basis
+        return position.qty * (self.mark(id) - position.average) * rate
+
+    def unrealised(self, venue: Venue) -> Money:
+        ledger = self.ledgers[venue]
+        cash = sum(held.qty * self.rate(currency) - held.basis for currency, held in ledger.cash.items())
+        return cash + sum(self.gain(id, position) for id, position in ledger.positions())
+
+    def venue_equity(self, venue: Venue) -> Money:
+        """SPOT: cash + quantity x mark; MARGIN: balance + unrealised."""
+        ledger = self.ledgers[venue]
+        total = 0.0
+        for currency, held in ledger.cash.items():
+            total += (
+                held.qty if currency == self.universe.currency else held.qty * self.rate(currency) if held.qty else 0.0
+            )
+        for id, position in ledger.positions():
+            total += self.value(id, position.qty) if ledger.is_spot else self.gain(id, position)
+        return total
+
+    @property
+    def ours_gain(self) -> Money:
+        """What our own trades have earned since the run began, open ones at the newest mid."""
+        return self.ours_realised + sum(
+            self.gain(id, position) for ledger in self.ledgers.values() for id, position in ledger.ours.items()
+        )
+
+    @property
+    def day_pnl(self) -> Money:
+        """Net P&L of our trades since the UTC day began."""
+        return self.ours_gain - self.day_base
+
+    def free(self, venue: Venue) -> Money:
+        """What an account could still commit, in the account currency: cash on SPOT, margin not in use on MARGIN."""
+        ledger = self.ledgers[venue]
+        if ledger.is_spot:
+            return sum(held.qty * self.rate(currency) for currency, held in ledger.cash.items() if held.qty)
+        return self.venue_equity(venue) - self.margin_used(venue)
+
+    def cash(self, venue: Venue, currency: Currency) -> float:
+        return self.ledgers[venue].cash.get(currency, FLAT).qty
+
+    def margin_used(self, venue: Venue) -> Money:
+        ids = {id for id, _ in self.ledgers[venue].positions()}
+        return sum(abs(self.value(id, self.held(id))) * self.universe[id].margin_rate for id in sorted(ids))
+
+    # ------------------------------------------------------------ what happened
+
+    def see(self, market: Bars | Quotes) -> None:
+        """Take over the newest mids."""
+        if isinstance(market, Bars):
+            for bar in market.bars:
+                self.marks[bar.instrument] = (bar.close, bar.close_time)
+        else:
+            for quote in market.quotes:
+                self.marks[quote.instrument] = (quote.mid, market.time)
+        if self._unvalued:
+            late, self._unvalued = self._unvalued, []
+            for answer in late:
+                self._take_over(answer)
+
+    def observe(self, market: Bars | Quotes) -> None:
+        """Take over the newest mids and value everything at them."""
+        self.see(market)
+        self.revalue()
+
+    def revalue(self) -> None:
+        self.equity = NAN if self._unvalued else sum([self.venue_equity(venue) for venue in self.ledgers])
+        self.unit.observe(self.equity)
+
+    def apply(self, answer: Answer) -> tuple[Booked, ...]:
+        """Book what an answer says of money, each trade of a venue once; the fills that were new."""
+        booked: tuple[Booked, ...] = ()
+        match answer:
+            case Filled():
+                booked = tuple(self._fill(answer, (answer.fill,)))
+            case Report():
+                booked = tuple(self._fill(answer, answer.fills))
+            case CashFlow(flow=Flow.DEPOSIT) | Found():
+                self._take_over(answer)
+            case CashFlow():
+                self.last_carry = self._carry(answer)
+                self.ours_realised += self.last_carry
+            case _:
+                return booked
+        self.revalue()
+        return booked
+
+    def _fill(self, answer: Answer, fills: tuple[Fill, ...]) -> Iterator[Booked]:
+        ledger = self.ledgers[answer.venue]
+        for fill in fills:
+            if (answer.venue, fill.trade) in self._seen:
+                continue
+            self._seen.add((answer.venue, fill.trade))
+            is_ours = answer.order is not None or self.ours(fill.instrument).qty * fill.qty < 0.0
+            owner, fees = ledger.ours if is_ours else ledger.foreign, ledger.fees
+            net = ledger.fill(self.universe[fill.instrument], fill, owner, self.rate)
+            self.ours_realised += net if is_ours else 0.0
+            yield Booked(fill, net, ledger.fees - fees)
+
+    def _take_over(self, answer: CashFlow | Found) -> None:
+        """Book what came from outside at today's rate, or keep it until there is one."""
+        currency = answer.currency if isinstance(answer, CashFlow) else self.universe[answer.holding.instrument].quote
+        rate, ledger = self.rate(currency), self.ledgers[answer.venue]
+        if not math.isfinite(rate):
+            self._unvalued.append(answer)
+        elif isinstance(answer, CashFlow):
+            ledger.deposit(currency, answer.amount, rate)
+            self.unit.deposit(answer.amount * rate)
+        else:
+            held = answer.holding
+            ledger.find(held.instrument, held.qty, held.price, rate)
+
+    def _carry(self, flow: CashFlow) -> Money:
+        """Book a fee or a financing; what of it falls to our trades, negative when paid."""
+        ledger = self.ledgers[flow.venue]
+        cost = ledger.charge(flow.currency, -flow.amount, self.rate(flow.currency))
+        if flow.flow is Flow.FEE:
+            ledger.fees += cost
+        else:
+            ledger.financing += cost
+        return -cost * self._our_share(flow.instrument)
+
+    def _our_share(self, id: InstrumentId | None) -> Ratio:
+        """The part of a holding that is ours, by size; all of a flow that names no instrument is not."""
+        if id is None:
+            return 0.0
+        ledger = self.ledgers[self.universe[id].venue]
+        ours, foreign = abs(ledger.ours.get(id, FLAT).qty), abs(ledger.foreign.get(id, FLAT).qty)
+        return ours / (ours + foreign) if ours else 0.0
+
+    def roll(self, day: int) -> None:
+        """A UTC day has ended: what follows counts for the next."""
+        self.unit.roll(day)
+        self.day_base = self.ours_gain
+
+    def breaks(self, read: AccountRead) -> list[str]:
+        """Where a venue's own account differs from the book by more than a lot or a cent."""
+        ledger, theirs = self.ledgers[read.venue], dict(read.positions)
+        found = [
+            f"{id}: the venue holds {theirs.get(id, 0.0)!r}, the book {ledger.held(id)!r}"
+            for id in sorted({*theirs, *(id for id, _ in ledger.positions())})
+            if not abs(theirs.get(id, 0.0) - ledger.held(id)) <= self.universe[id].lot
+        ]
+        return found + [
+            f"{currency}: the venue holds {amount!r}, the book {self.cash(read.venue, currency)!r}"
+            for currency, amount in read.cash
+            if not abs(amount - self.cash(read.venue, currency)) <= 0.01
+        ]
+
+
+def day_of(time: Nanos) -> int:
+    """The UTC day of what was known at time; a close at exactly 00:00 belongs to the day that ends."""
+    return (time - 1) // DAY

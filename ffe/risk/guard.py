@@ -1,0 +1,102 @@
+"""Whether entries are taken at all: ACTIVE, REDUCING (exits only) or HALTED (nothing new; closing and watching go on).
+
+Latches (portfolio stop, emergency stop, reconciliation break, a disk that cannot be trusted) clear only by an operator's
+re-arm. The portfolio stop judges the day's net P&L of our own trades against the day's starting equity; when total equity
+is beyond those limits for other reasons, entries stop until the next UTC day. An unknown equity never liquidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ffe.book import Book
+from ffe.model import Bars, Money, Quotes, Venue
+from ffe.risk.limits import WatchRules
+
+
+class TradingState(StrEnum):
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A limit of the day that was reached: ours closes and latches, total only reduces."""
+
+    ours: bool
+    why: str
+
+
+class Guard:
+    def __init__(self, rules: WatchRules) -> None:
+        self.rules = rules
+        self.latches: dict[str, str] = {}  # name -> why
+        self.paused = False
+        self.disagreements: dict[Venue, int] = {}  # reads in a row that did not match the book
+        self.reducing_why = ""  # until the next UTC day
+        self.day_equity: Money = math.nan
+        self._read_before: Hit | None = None
+
+    @property
+    def state(self) -> TradingState:
+        if self.latches:
+            return TradingState.HALTED
+        is_reducing = self.paused or self.reducing_why or self.disagreements
+        return TradingState.REDUCING if is_reducing else TradingState.ACTIVE
+
+    @property
+    def why(self) -> str:
+        named = [f"{name}: {why}" for name, why in self.latches.items()]
+        named += [f"{venue} disagrees with the book" for venue in self.disagreements]
+        named += ["paused by the operator"] if self.paused else []
+        return "; ".join([*named, *([self.reducing_why] if self.reducing_why else [])])
+
+    def judge(self, market: Bars | Quotes, book: Book) -> Hit | None:
+        """The limit of the day that is reached now and confirmed: a bar's close confirms itself, a quote needs a second."""
+        if not math.isfinite(self.day_equity):
+            self.day_equity = book.equity
+        hit = self._reached(book)
+        is_confirmed = isinstance(market, Bars) or (self._read_before is not None and hit is not None)
+        self._read_before = hit
+        return hit if is_confirmed else None
+
+    def _reached(self, book: Book) -> Hit | None:
+        if not math.isfinite(book.equity):
+            return None
+        ours = book.day_pnl / self.day_equity if self.day_equity > 0.0 else math.nan
+        for ratio, is_ours in ((ours, True), (book.unit.day_return, False)):
+            if ratio <= -self.rules.day_loss_ratio or ratio >= self.rules.day_gain_ratio:
+                return Hit(is_ours, f"{'our trades' if is_ours else 'total equity'} at {ratio:+.4%} of the day's start")
+        return None
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def reduce(self, why: str) -> None:
+        self.reducing_why = why
+
+    def re_arm(self) -> None:
+        self.latches.clear()
+        self.disagreements.clear()
+
+    def agree(self, venue: Venue) -> None:
+        self.disagreements.pop(venue, None)
+
+    def disagree(self, venue: Venue) -> None:
+        self.disagreements[venue] = self.disagreements.get(venue, 0) + 1
+
+    def latch(self, name: str, why: str) -> bool:
+        """Whether the latch is new."""
+        is_new = name not in self.latches
+        self.latches.setdefault(name, why)
+        return is_new
+
+    def roll(self, book: Book) -> None:
+        """A new UTC day: its starting equity is known, and what held for the day is over."""
+        self.day_equity, self.reducing_why, self._read_before = book.equity, "", None

@@ -1,0 +1,409 @@
+"""At most two concurrent trades, each from its reservation until it is proven flat. A state machine of answers and prices.
+
+A slot is held by everything of ours that is not proven flat: reserved, in flight, UNKNOWN, open, closing. A trade whose
+position is not covered by a resting stop gets one; one that cannot be protected is closed. The resting stop owns the exit:
+the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from ffe.book import Book, Booked
+from ffe.kernels import fills
+from ffe.model import (
+    Accepted,
+    AccountRead,
+    Answer,
+    Bars,
+    Cancel,
+    Cancelled,
+    Cause,
+    DecisionId,
+    Event,
+    Failed,
+    Filled,
+    InstrumentId,
+    Intent,
+    Known,
+    Money,
+    Nanos,
+    OrderId,
+    Outcome,
+    Price,
+    Qty,
+    Query,
+    Quotes,
+    Rejected,
+    Report,
+    Side,
+    Withheld,
+)  # fmt: skip
+from ffe.risk.limits import SlotRules, WatchRules
+from ffe.sizing import minimum_qty
+
+
+class Role(StrEnum):
+    ENTRY = "entry"
+    EXIT = "exit"
+    PROTECT = "protect"
+
+
+class SlotState(StrEnum):
+    FREE = "free"
+    PENDING = "pending"  # reserved or in flight
+    UNKNOWN = "unknown"  # an order of it may or may not exist
+    OPEN = "open"
+    CLOSING = "closing"
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """An order that left and may still do something; unknown while no usable answer has come."""
+
+    order: OrderId
+    role: Role
+    qty: Qty  # positive
+    sent: Nanos
+    filled: Qty = 0.0
+    unknown: bool = False
+    not_found: bool = False  # beyond the horizon: only agreeing positions are missing
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a trade's fills add up to; values are quantity x price."""
+
+    entry_qty: Qty = 0.0
+    entry_value: float = 0.0
+    exit_qty: Qty = 0.0
+    exit_value: float = 0.0
+    pnl: Money = 0.0
+    fees: Money = 0.0
+    optimistic: Money = 0.0  # what ambiguous bars would have added
+
+    def add(self, booked: Booked, side: Side, rate: float) -> Tally:
+        fill, size, gained = booked.fill, abs(booked.fill.qty), 0.0
+        if fill.optimistic is not None:
+            gained = size * int(side) * (fill.optimistic - fill.price) * rate
+        tally = replace(
+            self, pnl=self.pnl + booked.net, fees=self.fees + booked.fees, optimistic=self.optimistic + gained
+        )
+        if fill.qty * side > 0.0:
+            return replace(tally, entry_qty=tally.entry_qty + size, entry_value=tally.entry_value + size * fill.price)
+        return replace(tally, exit_qty=tally.exit_qty + size, exit_value=tally.exit_value + size * fill.price)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What one slot holds. qty and average are the position's as filled; flights are its orders under way."""
+
+    slot: int
+    instrument: InstrumentId
+    side: Side
+    decision: DecisionId
+    intent: Intent
+    provider: str
+    opened: Nanos
+    qty: Qty = 0.0  # unsigned
+    average: Price = 0.0
+    flights: tuple[Flight, ...] = ()
+    covered: Qty = 0.0  # what the resting protection covers
+    covered_average: Price = 0.0
+    tries: int = 0  # failed placements of the protection in a row
+    beyond: bool = False  # one reading was beyond the stop
+    held_back: bool = False  # an exit failed: wait for the next market event
+    closing: str = ""  # why it is to be closed; empty: it is not
+    cause: str = ""
+    tally: Tally = field(default_factory=Tally)
+
+    def flight(self, role: Role) -> Flight | None:
+        return next((flight for flight in self.flights if flight.role is role), None)
+
+    def with_flight(self, flight: Flight) -> Trade:
+        others = tuple(other for other in self.flights if other.order != flight.order)
+        return replace(self, flights=(*others, flight))
+
+    def without(self, order: OrderId) -> Trade:
+        return replace(self, flights=tuple(flight for flight in self.flights if flight.order != order))
+
+    @property
+    def reserved(self) -> Qty:
+        """What an entry in flight may still add, unsigned."""
+        entry = self.flight(Role.ENTRY)
+        return max(0.0, entry.qty - entry.filled) if entry else 0.0
+
+    @property
+    def state(self) -> SlotState:
+        if any(flight.unknown for flight in self.flights):
+            return SlotState.UNKNOWN
+        if self.closing or self.flight(Role.EXIT):
+            return SlotState.CLOSING
+        return SlotState.OPEN if self.qty else SlotState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class WantExit:
+    instrument: InstrumentId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WantProtect:
+    instrument: InstrumentId
+    stop: Price
+    target: Price
+    replaces: OrderId | None
+
+
+Want = WantExit | WantProtect | Cancel | Query
+
+
+class Slots:
+    def __init__(self, book: Book, rules: SlotRules, watch: WatchRules) -> None:
+        self.book, self.universe, self.rules, self.watch = book, book.universe, rules, watch
+        self._trades: list[Trade | None] = [None] * rules.slots
+        self._orders: dict[OrderId, int] = {}  # order under way -> slot
+        self._cancels: list[Cancel] = []
+        self._outcomes: list[Outcome] = []
+        self._freed: list[tuple[int, str]] = []
+
+    # ------------------------------------------------------------ what is held
+
+    def trades(self) -> list[Trade]:
+        return [trade for trade in self._trades if trade is not None]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self._trades)
+
+    def trade(self, instrument: InstrumentId) -> Trade | None:
+        for trade in self._trades:
+            if trade is not None and trade.instrument == instrument:
+                return trade
+        return None
+
+    def free(self) -> list[int]:
+        return [slot for slot, trade in enumerate(self._trades) if trade is None]
+
+    def role(self, order: OrderId | None) -> Role | None:
+        trade = self._owner(order)
+        flight = _flight_of(trade, order) if trade else None
+        return flight.role if flight else None
+
+    def levels(self, trade: Trade) -> tuple[Price, Price]:
+        """Stop and target: the strategy's own, or their ratios from the average fill."""
+        stop, target, side = trade.intent.stop, trade.intent.target, int(trade.side)
+        if stop is None:
+            stop = fills.distance_from(trade.average, side, -self.watch.stop_ratio)
+        if target is None:
+            target = fills.distance_from(trade.average, side, self.watch.target_ratio)
+        return stop, target
+
+    def take_cancels(self) -> list[Cancel]:
+        taken, self._cancels = self._cancels, []
+        return taken
+
+    def take_outcomes(self) -> list[Outcome]:
+        taken, self._outcomes = self._outcomes, []
+        return taken
+
+    def take_freed(self) -> list[tuple[int, str]]:
+        """The slots freed since last asked, each with why."""
+        taken, self._freed = self._freed, []
+        return taken
+
+    # ------------------------------------------------------------ what leaves
+
+    def open(self, slot: int, intent: Intent, decision: DecisionId, order: OrderId, provider: str, now: Nanos) -> None:
+        """Reserve a slot for an entry that leaves now."""
+        trade = Trade(slot, intent.instrument, intent.side, decision, intent, provider, now)
+        self.sent(trade, order, Role.ENTRY, intent.qty, now)
+
+    def add(self, trade: Trade, intent: Intent, order: OrderId, now: Nanos) -> None:
+        """An add shares the slot; its own stop and target hold from now on."""
+        kept = replace(trade.intent, stop=intent.stop, target=intent.target)
+        self.sent(replace(trade, intent=kept, covered=0.0), order, Role.ENTRY, intent.qty, now)
+
+    def protecting(self, trade: Trade, order: OrderId, now: Nanos) -> None:
+        """A protection leaves for the whole position, in place of the one that rested."""
+        old = trade.flight(Role.PROTECT)
+        if old:
+            trade = self._ended(trade, old)
+        self.sent(replace(trade, covered=trade.qty, covered_average=trade.average), order, Role.PROTECT, trade.qty, now)
+
+    def sent(self, trade: Trade, order: OrderId, role: Role, qty: Qty, now: Nanos) -> None:
+        self._put(trade.with_flight(Flight(order, role, qty, now)))
+        self._orders[order] = trade.slot
+
+    def close(self, reason: str, instrument: InstrumentId | None = None) -> None:
+        """Want every trade (or one) closed: entries under way are cancelled, positions leave at market."""
+        for trade in self.trades():
+            if instrument in (None, trade.instrument) and not trade.closing:
+                self._put(replace(trade, closing=reason))
+                if entry := trade.flight(Role.ENTRY):
+                    self._cancels.append(Cancel(self.universe[trade.instrument].venue, entry.order))
+
+    def due(self, event: Event) -> Iterator[Want]:
+        """What the trades need now: answers, cancellations, exits, protection."""
+        is_market = isinstance(event, Bars | Quotes)
+        for trade in self.trades():
+            if is_market:
+                trade = self._watched(replace(trade, held_back=False) if trade.held_back else trade, event.time)
+            if is_market or (isinstance(event, Failed) and not event.query):
+                yield from self._questions(trade)
+            if want := self._need(trade):
+                yield want
+        yield from self.take_cancels()
+
+    def _questions(self, trade: Trade) -> Iterator[Query]:
+        venue = self.universe[trade.instrument].venue
+        for flight in trade.flights:
+            if flight.unknown:
+                yield Query(venue, None if flight.not_found else flight.order)
+
+    def _need(self, trade: Trade) -> Want | None:
+        if not trade.qty or trade.held_back or trade.flight(Role.EXIT):
+            return None
+        if trade.closing:
+            return WantExit(trade.instrument, trade.closing)
+        protect = trade.flight(Role.PROTECT)
+        is_covered = trade.covered == trade.qty and trade.covered_average == trade.average
+        if is_covered or (protect and protect.unknown):
+            return None
+        return WantProtect(trade.instrument, *self.levels(trade), protect.order if protect else None)
+
+    def _watched(self, trade: Trade, now: Nanos) -> Trade:
+        """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
+        mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))
+        if trade.qty and read_at == now and not trade.closing:
+            half = self.universe[trade.instrument].spread / 2.0
+            beyond = fills.is_beyond_stop(mid, int(trade.side), self.levels(trade)[0], half)
+            if beyond or trade.beyond:
+                trade = replace(trade, beyond=beyond, closing="watch" if beyond and trade.beyond else "")
+        self._put(trade)
+        return trade
+
+    def _put(self, trade: Trade) -> None:
+        self._trades[trade.slot] = trade
+
+    def _owner(self, order: OrderId | None) -> Trade | None:
+        return self._trades[self._orders[order]] if order is not None and order in self._orders else None
+
+    # ------------------------------------------------------------ what was answered
+
+    def apply(self, answer: Answer, booked: tuple[Booked, ...]) -> None:
+        """Learn from an answer; booked are its fills, as far as they were new."""
+        if isinstance(answer, AccountRead):
+            return self._prove_gone(answer)
+        trade = self._owner(answer.order) or self._liquidated(answer)
+        if trade is None:
+            return None
+        for fill in booked:
+            trade = self._filled(trade, answer.order, fill)
+        return self._settle(self._answered(trade, answer), answer)
+
+    def carry(self, instrument: InstrumentId, net: Money) -> None:
+        """Financing is part of what a trade earned."""
+        if trade := self.trade(instrument):
+            self._put(replace(trade, tally=replace(trade.tally, pnl=trade.tally.pnl + net)))
+
+    def _liquidated(self, answer: Answer) -> Trade | None:
+        """The trade that an unsolicited fill closes: the venue's own liquidation."""
+        if isinstance(answer, Filled) and answer.order is None and answer.fill.cause is Cause.LIQUIDATION:
+            trade = self.trade(answer.fill.instrument)
+            return trade if trade and trade.side * answer.fill.qty < 0.0 else None
+        return None
+
+    def _filled(self, trade: Trade, order: OrderId | None, booked: Booked) -> Trade:
+        fill = booked.fill
+        tally = trade.tally.add(booked, trade.side, self.book.rate(self.universe[fill.instrument].quote))
+        if flight := _flight_of(trade, order):
+            trade = trade.with_flight(replace(flight, filled=flight.filled + abs(fill.qty), unknown=False))
+        if fill.cause is Cause.ENTRY:
+            return replace(trade, tally=tally)
+        return replace(trade, tally=tally, cause=trade.closing if fill.cause is Cause.EXIT else str(fill.cause))
+
+    def _answered(self, trade: Trade, answer: Answer) -> Trade:
+        """What the answer says of its order, fills apart."""
+        flight = _flight_of(trade, answer.order)
+        if flight is None:
+            return trade
+        match answer:
+            case Accepted() | Report(state=Known.WORKING):
+                known = trade.with_flight(replace(flight, unknown=False, not_found=False))
+                return replace(known, tries=0) if flight.role is Role.PROTECT else known
+            case Failed(query=False):
+                return trade.with_flight(replace(flight, unknown=True))
+            case Report(state=Known.NOT_FOUND):
+                horizon = self.universe.accounts[answer.venue].horizon
+                return trade.with_flight(replace(flight, not_found=answer.time >= flight.sent + horizon))
+            case Rejected() | Withheld() | Cancelled():
+                return self._failed(trade, flight)
+            case Filled(done=True) | Report(state=Known.DONE):
+                return self._ended(trade, flight)
+        return trade
+
+    def _failed(self, trade: Trade, flight: Flight) -> Trade:
+        """An order came to nothing: an exit waits for the next market event, a protection has so many tries."""
+        trade = self._ended(trade, flight)
+        if flight.role is Role.EXIT:
+            return replace(trade, held_back=True)
+        if flight.role is Role.ENTRY:
+            return trade
+        is_spent = trade.tries + 1 >= self.watch.protect_tries
+        closing = trade.closing or ("stop could not be placed" if is_spent else "")
+        return replace(trade, tries=trade.tries + 1, closing=closing)
+
+    def _ended(self, trade: Trade, flight: Flight) -> Trade:
+        self._orders.pop(flight.order, None)
+        trade = trade.without(flight.order)
+        return replace(trade, covered=0.0) if flight.role is Role.PROTECT else trade
+
+    def _prove_gone(self, read: AccountRead) -> None:
+        """Orders not found beyond the horizon, with positions agreeing, never were."""
+        theirs = dict(read.positions)
+        for trade in self.trades():
+            instrument = self.universe[trade.instrument]
+            gone = [flight for flight in trade.flights if flight.not_found]
+            if not gone or instrument.venue != read.venue:
+                continue
+            if abs(theirs.get(instrument.id, 0.0) - self.book.held(instrument.id)) <= instrument.lot:
+                for flight in gone:
+                    trade = self._failed(trade, flight)
+                self._settle(trade, read)
+
+    def _settle(self, trade: Trade, answer: Answer) -> None:
+        """Take over the position as the book has it; a flat trade without orders under way frees its slot."""
+        position = self.book.ours(trade.instrument)
+        trade = replace(trade, qty=abs(position.qty), average=position.average)
+        if trade.qty and not self.is_dust(trade):
+            return self._put(trade)
+        protect = trade.flight(Role.PROTECT)
+        if protect and len(trade.flights) == 1:
+            self._cancels.append(Cancel(self.universe[trade.instrument].venue, protect.order))
+            trade = self._ended(trade, protect)
+        return self._put(trade) if trade.flights else self._free(trade, answer)
+
+    def is_dust(self, trade: Trade) -> bool:
+        """Less than the venue would take: it stays in the book as exposure and holds no slot."""
+        instrument = self.universe[trade.instrument]
+        return trade.qty < minimum_qty(instrument, trade.average) * (1.0 - 1e-9)
+
+    def _free(self, trade: Trade, answer: Answer) -> None:
+        self._trades[trade.slot] = None
+        tally, reason = trade.tally, answer.reason if isinstance(answer, Rejected | Cancelled | Withheld) else ""
+        self._freed.append((trade.slot, trade.cause or reason or type(answer).__name__.lower()))
+        if tally.exit_qty:
+            self._outcomes.append(Outcome(
+                answer.time, trade.opened, trade.instrument, trade.provider, trade.side, tally.entry_qty,
+                tally.entry_value / tally.entry_qty, tally.exit_value / tally.exit_qty, tally.pnl, tally.fees,
+                trade.cause, trade.decision, trade.slot, tally.pnl + tally.optimistic if tally.optimistic else None,
+            ))  # fmt: skip
+
+
+def _flight_of(trade: Trade, order: OrderId | None) -> Flight | None:
+    return next((flight for flight in trade.flights if flight.order == order), None)
