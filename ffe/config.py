@@ -1,0 +1,300 @@
+"""Settings: `ffe.toml`, then the environment (and `.env`) over it. Units stand in the names; an unknown key is an error.
+
+The rules' own numbers are declared once, in `ffe.risk.limits`; here they are only filled. Secrets come from the environment
+and appear in no representation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)  # fmt: skip
+
+from ffe.errors import ConfigError, UnknownSymbol
+from ffe.model import (
+    SECOND,
+    Account,
+    AccountKind,
+    AssetClass,
+    Currency,
+    Holding,
+    Instrument,
+    InstrumentId,
+    Symbol,
+    Universe,
+    Venue,
+)  # fmt: skip
+from ffe.risk.limits import BreakerRules, GateLimits, MemoryRules, Rules, SizeRules, SlotRules, WatchRules
+
+BASIS_POINT = 1e-4
+CONFIG_FILE = "ffe.toml"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VenueSettings(_Strict):
+    """One account: what it holds at the start of a simulation is cash, in its own currency."""
+
+    kind: AccountKind = AccountKind.SPOT
+    currency: str = "USD"
+    cash: float = Field(100_000.0, ge=0.0)
+    horizon_seconds: float = Field(90.0, gt=0.0)
+
+    def account(self, venue: str) -> Account:
+        return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
+
+
+SLIPPAGE = {AssetClass.FOREX: 1.0, AssetClass.CRYPTO: 5.0, AssetClass.STOCK: 2.0, AssetClass.INDEX: 2.0}
+HOURS = {AssetClass.FOREX: "forex", AssetClass.CRYPTO: "24/7"}
+
+
+class InstrumentSettings(_Strict):
+    """What is known of an instrument; slippage defaults by asset class (1 bp forex, 5 bp crypto, 2 bp others)."""
+
+    venue: str
+    asset_class: AssetClass
+    base: str
+    quote: str
+    hours: str | None = None
+    tick: float = Field(0.01, gt=0.0)
+    lot: float = Field(1e-8, gt=0.0)
+    minimum_qty: float = Field(0.0, ge=0.0)
+    minimum_notional: float = Field(0.0, ge=0.0)
+    shortable: bool = False
+    spread_bp: float = Field(0.0, ge=0.0, lt=1000.0)
+    slippage_bp: float | None = Field(None, ge=0.0, lt=1000.0)
+    fee_bp: float = Field(0.0, ge=0.0, lt=1000.0)
+    fee_in_base: bool = False
+    margin_ratio: float = Field(1.0, gt=0.0, le=1.0)
+    financing_long_ratio: float = 0.0
+    financing_short_ratio: float = 0.0
+    funding_hours: float = Field(0.0, ge=0.0)
+    volume_share_ratio: float = Field(0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _has_hours(self) -> Self:
+        if self.hours is None and self.asset_class not in HOURS:
+            raise ValueError("a stock or an index needs hours, an exchange's MIC such as XNYS")
+        return self
+
+    def instrument(self, symbol: str) -> Instrument:
+        slippage = SLIPPAGE[self.asset_class] if self.slippage_bp is None else self.slippage_bp
+        return Instrument(
+            Venue(self.venue), Symbol(symbol), self.asset_class, Currency(self.base), Currency(self.quote),
+            self.hours or HOURS[self.asset_class], self.tick, self.lot, self.minimum_qty, self.minimum_notional,
+            self.shortable, self.spread_bp * BASIS_POINT, slippage * BASIS_POINT, self.fee_bp * BASIS_POINT,
+            self.fee_in_base, self.margin_ratio, self.financing_long_ratio, self.financing_short_ratio,
+            self.funding_hours, self.volume_share_ratio,
+        )  # fmt: skip
+
+
+def _stock(name: str) -> InstrumentSettings:
+    return InstrumentSettings(
+        venue="paper",
+        asset_class=AssetClass.STOCK,
+        base=name,
+        quote="USD",
+        hours="XNYS",
+        lot=1.0,
+        spread_bp=2.0,
+        fee_bp=1.0,
+    )
+
+
+def _crypto(base: str, lot: float) -> InstrumentSettings:
+    return InstrumentSettings(
+        venue="coinbase", asset_class=AssetClass.CRYPTO, base=base, quote="USD", lot=lot, minimum_notional=1.0,
+        spread_bp=2.0, fee_bp=10.0,
+    )  # fmt: skip
+
+
+def _forex(base: str, quote: str, tick: float) -> InstrumentSettings:
+    return InstrumentSettings(
+        venue="oanda", asset_class=AssetClass.FOREX, base=base, quote=quote, tick=tick, lot=1.0, minimum_qty=1.0,
+        shortable=True, spread_bp=1.2, margin_ratio=0.05, financing_long_ratio=0.02, financing_short_ratio=0.01,
+    )  # fmt: skip
+
+
+VENUES = {
+    "paper": VenueSettings(),
+    "coinbase": VenueSettings(),
+    "oanda": VenueSettings(kind=AccountKind.MARGIN),
+}
+INSTRUMENTS = {
+    **{name: _stock(name) for name in ("AAPL", "GOOG", "IBM", "MSFT")},
+    "BTC/USD": _crypto("BTC", 1e-6),
+    "ETH/USD": _crypto("ETH", 1e-5),
+    "SOL/USD": _crypto("SOL", 1e-3),
+    "EUR/USD": _forex("EUR", "USD", 1e-5),
+    "GBP/USD": _forex("GBP", "USD", 1e-5),
+    "USD/JPY": _forex("USD", "JPY", 1e-3),
+}
+
+
+class HoldingSettings(_Strict):
+    """A position that was there before: signed quantity and the price it was entered at."""
+
+    symbol: str
+    qty: float
+    price: float = Field(gt=0.0)
+
+
+class Settings(BaseSettings):
+    """Everything a run depends on. FFE_… variables override the file: FFE_GATE__VAR_RATIO=0.04."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="FFE_", env_nested_delimiter="__")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: object,
+        **more: object,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given is all: `load_settings` lays the environment over the file, and nothing later reads it again."""
+        return (init_settings,)
+
+    currency: str = "USD"
+    data_folder: Path = Path("data")
+    gate: GateLimits = GateLimits()
+    size: SizeRules = SizeRules()
+    watch: WatchRules = WatchRules()
+    slots: SlotRules = SlotRules()
+    breaker: BreakerRules = BreakerRules()
+    memory: MemoryRules = MemoryRules()
+    venues: dict[str, VenueSettings] = VENUES
+    instruments: dict[str, InstrumentSettings] = INSTRUMENTS
+    holdings: tuple[HoldingSettings, ...] = ()
+    re_arm: Literal["daily", "never"] = "daily"
+
+    @model_validator(mode="after")
+    def _known_venues(self) -> Self:
+        for symbol, settings in self.instruments.items():
+            if settings.venue not in self.venues:
+                raise ValueError(f"instruments.{symbol}: no [venues.{settings.venue}] is described")
+        return self
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.gate, self.size, self.watch, self.slots, self.breaker, self.memory)
+
+    @property
+    def cache_path(self) -> Path:
+        return self.data_folder / "backtest_cache.duckdb"
+
+    def instrument(self, symbol: str) -> Instrument:
+        """The instrument of that symbol, or of venue:symbol."""
+        name = symbol if symbol in self.instruments else symbol.partition(":")[2]
+        if name not in self.instruments or symbol not in (name, f"{self.instruments[name].venue}:{name}"):
+            raise UnknownSymbol(
+                f"{symbol!r} is not known; there are {', '.join(sorted(self.instruments))}. "
+                f'Describe it in {CONFIG_FILE} under [instruments."{symbol}"].'
+            )
+        return self.instruments[name].instrument(name)
+
+    def universe(self, instruments: tuple[Instrument, ...]) -> Universe:
+        """The instruments of a run, those held before included, with the accounts they need."""
+        held = tuple(self.instrument(holding.symbol) for holding in self.holdings)
+        everything = tuple({i.id: i for i in (*held, *instruments)}.values())
+        venues = sorted({str(i.venue) for i in everything})
+        missing = [venue for venue in venues if venue not in self.venues]
+        if missing:
+            raise ConfigError(
+                f"No account is described for {', '.join(missing)}: add [venues.{missing[0]}] to {CONFIG_FILE}."
+            )
+        return Universe(
+            everything, tuple(self.venues[venue].account(venue) for venue in venues), Currency(self.currency)
+        )
+
+    def opening_holdings(self) -> tuple[Holding, ...]:
+        return tuple(Holding(InstrumentId(self.instrument(h.symbol).id), h.qty, h.price) for h in self.holdings)
+
+    def as_json(self) -> str:
+        """Every number a result depends on, canonical; where files lie is no part of it."""
+        return json.dumps(self.model_dump(mode="json", exclude={"data_folder"}), sort_keys=True, separators=(",", ":"))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+    def but(self, **changes: object) -> Settings:
+        """These settings with some of them changed: `but(gate={"var_ratio": 0.03})`; sections are merged."""
+        return _built({**_merged(self.model_dump(exclude_unset=True), changes)}, "the changes given")
+
+
+class Secrets(BaseSettings):
+    """What opens venues and data sources; from the environment or `.env` alone."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_file=".env")
+
+    coinbase_api_key: SecretStr | None = None
+    coinbase_api_secret: SecretStr | None = None
+    oanda_api_key: SecretStr | None = None
+    oanda_account_id: SecretStr | None = None
+    alpha_vantage_api_key: SecretStr | None = None
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Settings of a file; of `ffe.toml` in this folder where none is named, if there is one."""
+    file = path or Path(CONFIG_FILE)
+    environment = {**DotEnvSettingsSource(Settings, env_file=".env")(), **EnvSettingsSource(Settings)()}
+    if path is None and not file.exists():
+        return _built(environment, "the environment")
+    try:
+        values = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file. Write one, or leave --config away to run on the defaults.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}.") from None
+    return _built(_merged(values, environment), f"{file} and the environment" if environment else str(file))
+
+
+def _built(values: dict[str, object], where: str) -> Settings:
+    for section, known in (("venues", VENUES), ("instruments", INSTRUMENTS)):
+        if isinstance(given := values.get(section), dict):
+            values = {**values, section: {**{k: v.model_dump() for k, v in known.items()}, **_filled(given, known)}}
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError(_explained(error, where)) from None
+
+
+def _filled(
+    given: dict[str, object], known: dict[str, VenueSettings] | dict[str, InstrumentSettings]
+) -> dict[str, object]:
+    """A section of the file over what is known of the same name."""
+    return {
+        name: {**known[name].model_dump(), **value} if name in known and isinstance(value, dict) else value
+        for name, value in given.items()
+    }
+
+
+def _merged(old: dict[str, object], new: dict[str, object]) -> dict[str, object]:
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explained(error: ValidationError, where: str) -> str:
+    """What is wrong, where it stands, and what would be right, one line each."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        lines.append(f"{where}: {key}: {'no such setting' if unknown else problem['msg']}.")
+    return "\n".join([*lines, "`ffe config` prints every setting with its value."])

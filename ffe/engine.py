@@ -1,0 +1,619 @@
+"""The loop, the only one. `Engine.step(event) -> Step` is a pure state machine: no I/O, no clock; time is event.time.
+
+Learn from the event, hear the strategy, want (risk off first), judge one after the other. What is decided comes out as
+values. Nothing here can tell whether the world outside is simulated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from ffe.book import Book, day_of
+from ffe.history import History
+from ffe.hours import Hours
+from ffe.kernels import fills
+from ffe.memory import Memory
+from ffe.model import (
+    DAY,
+    SECOND,
+    AccountRead,
+    Act,
+    Answer,
+    Approved,
+    Bars,
+    Cancel,
+    Cancelled,
+    CashFlow,
+    Cause,
+    Change,
+    Command,
+    Decision,
+    DecisionId,
+    Disposition,
+    Enter,
+    Event,
+    Exit,
+    Failed,
+    Filled,
+    Flow,
+    InstrumentId,
+    Intent,
+    Judgement,
+    Layer,
+    Nanos,
+    Order,
+    OrderId,
+    Outcome,
+    Protect,
+    Purpose,
+    Query,
+    Quotes,
+    Refused,
+    Report,
+    Side,
+    Signal,
+    Status,
+    Step,
+    TailRisk,
+    Universe,
+    Venue,
+    Withheld,
+)  # fmt: skip
+from ffe.ports import Journal, Written
+from ffe.risk.breaker import Breaker, Call, CallKind
+from ffe.risk.facts import Facts
+from ffe.risk.gatekeeper import Gatekeeper
+from ffe.risk.guard import Guard, TradingState
+from ffe.risk.limits import Rules
+from ffe.risk.queue import Ended, Queue, Waiting
+from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
+from ffe.sizing import NotTradable, collar_ratio, size_entry
+from ffe.strategy import Hears, View
+
+
+class Brokers(Protocol):
+    """All venues as the loop sees them."""
+
+    def send(self, order: Order, time: Nanos) -> None: ...
+
+    def withhold(self, order: Order, time: Nanos, broken: bool) -> None:
+        """Answer, in the venue's place, that an order never left."""
+
+
+def run(events: Iterable[Event], engine: Engine, brokers: Brokers, journal: Journal) -> Book:
+    """Drive the engine over one ordered stream of events until it ends."""
+    for event in events:
+        journal.event(event)  # before it can change anything
+        step = engine.step(event)
+        written = journal.step(step)  # decisions durable before anything leaves
+        for order in step.orders:
+            if written is Written.YES or not isinstance(order, Enter):
+                brokers.send(order, event.time)
+            else:
+                brokers.withhold(order, event.time, written is Written.BROKEN)
+    return engine.book
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What makes a run's ids its own, and the interval that its strategy declares."""
+
+    id: str
+    interval: Nanos
+
+    def decision(self, sequence: int) -> DecisionId:
+        """A UUID (version 8) of the session and the sequence alone."""
+        digest = bytearray(hashlib.sha256(f"{self.id}:{sequence}".encode()).digest()[:16])
+        digest[6], digest[8] = digest[6] & 0x0F | 0x80, digest[8] & 0x3F | 0x80
+        text = digest.hex()
+        return DecisionId(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+
+    def order(self, decision: DecisionId, role: Role, sequence: int) -> OrderId:
+        """26 characters of a-z and 2-7: within every venue's length and alphabet."""
+        digest = hashlib.sha256(f"{self.id}:{decision}:{role}:{sequence}".encode()).digest()
+        return OrderId(b32encode(digest[:16]).decode().rstrip("=").lower())
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the step under way has come to so far."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+    def finish(self, equity: float) -> Step:
+        return Step(equity, tuple(self.decisions), tuple(self.orders), tuple(self.outcomes), tuple(self.changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An entry after its review: who asked, what was sized, what the gate said, what is recorded beside it."""
+
+    signal: Signal | None
+    follows: DecisionId | None = None
+    intent: Intent | None = None
+    judgement: Judgement | None = None
+    tail: TailRisk | None = None
+
+
+class Engine:
+    def __init__(
+        self, universe: Universe, hours: Mapping[InstrumentId, Hours], strategy: Hears, rules: Rules, session: Session,
+        keep: int = 0,
+    ) -> None:  # fmt: skip
+        self.universe, self.hours, self.strategy, self.rules, self.session = universe, hours, strategy, rules, session
+        self.book = Book(universe, rules.gate.drawdown_window_days)
+        self.history = History(universe, keep)
+        self.slots = Slots(self.book, rules.slots, rules.watch)
+        self.queue = Queue(rules.slots)
+        self.guard = Guard(rules.watch)
+        self.memory = Memory(rules.memory)
+        self.gatekeeper = Gatekeeper(rules.gate)
+        self.facts = Facts(self.book, self.history, self.slots, self.queue, hours, rules.gate)
+        self.breakers = {venue: Breaker(rules.breaker, f"{session.id}:{venue}") for venue in universe.accounts}
+        self.day: int | None = None
+        self._sequence = self._orders_made = 0
+        self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
+        self._silent_since: dict[Venue, Nanos] = {}
+        self._ended: list[Ended] = []
+        self._draft = Draft()
+
+    # ------------------------------------------------------------ the step
+
+    def step(self, event: Event) -> Step:
+        self._draft = Draft()
+        self.learn(event)
+        signals = self.hear(event)
+        for want in self.wants(event, signals):  # judged one after the other: each sees what the earlier ones reserved
+            self.decide(want, event)
+        self.complete_day(event)
+        return self._draft.finish(self.book.equity)
+
+    def prime(self, event: Bars | Quotes) -> None:
+        """Take in what came before the run: history, marks and the strategy's own past, without orders."""
+        self._begin_day(event.time)
+        self.book.observe(event)
+        if isinstance(event, Bars):
+            self.history.observe(event, self.book.rate)
+        self.hear(event)
+        self.complete_day(event)
+
+    def learn(self, event: Event) -> None:
+        self._begin_day(event.time)
+        match event:
+            case Bars() | Quotes():
+                self.book.observe(event)
+                if isinstance(event, Bars):
+                    self.history.observe(event, self.book.rate)
+                self._judge_day(event)
+            case Answer():
+                self._learn_answer(event)
+            case Command():
+                self._obey(event)
+
+    def hear(self, event: Event) -> tuple[Signal, ...]:
+        heard = self.strategy.on_event(View(event, self.history, self.book, self.is_busy))
+        if heard and self.rules.memory.calibrate:
+            return tuple(replace(s, confidence=self.memory.confidence(s.provider, s.confidence)) for s in heard)
+        return tuple(heard)
+
+    def wants(self, event: Event, signals: tuple[Signal, ...]) -> Iterator[Want | Signal | Waiting | Ended]:
+        """Risk off first: closings and protection, then signals' exits, then what waits, then what is new.
+
+        What the operator and the portfolio stop want closed stands marked on the slots already.
+        """
+        is_market = isinstance(event, Bars | Quotes)
+        if is_market and self.queue:
+            self._ended += self.queue.ends(event, signals, {i.id: self.book.mark(i.id) for i in self.universe})
+        yield from self._take_ended()
+        if is_market:
+            yield from (
+                Query(venue, None) for venue, breaker in self.breakers.items() if breaker.needs_query(event.time)
+            )
+        yield from self.slots.due(event)
+        for signal in signals:
+            self._close_opposite(signal, event.time)
+        if self.queue:
+            yield from self._released(event)
+        yield from (signal for signal in signals if signal.side is not Side.FLAT)
+
+    def decide(self, want: Want | Signal | Waiting | Ended, event: Event) -> None:
+        now = event.time
+        match want:
+            case WantExit():
+                self._exit(want.instrument, want.reason, None, now)
+            case WantProtect():
+                self._protect(want, now)
+            case Cancel() | Query():
+                self._leave(want, now)
+            case Ended(waiting=waiting, why=why):
+                self._record(now, Disposition.DROPPED, why, Judged(waiting.signal, waiting.decision))
+            case Waiting():
+                self._release(want, event)
+            case Signal():
+                self._enter(want, now)
+
+    def is_busy(self, instrument: InstrumentId) -> bool:
+        return self.slots.trade(instrument) is not None or self.queue.of(instrument) is not None
+
+    def awaited(self) -> set[InstrumentId]:
+        """Instruments on whose next open something waits."""
+        return {item.instrument for item in self.queue.items}
+
+    # ------------------------------------------------------------ days
+
+    def _begin_day(self, now: Nanos) -> None:
+        """The first event ever, or one after a gap without a midnight of its own."""
+        if self.day is None or day_of(now) > self.day:
+            self._roll(day_of(now))
+
+    def complete_day(self, event: Event) -> None:
+        """A day rolls after the Bars of 00:00, before the commands and opens of 00:00."""
+        if isinstance(event, Bars) and event.time % DAY == 0:
+            self._roll(event.time // DAY)
+
+    def _roll(self, day: int) -> None:
+        self.day = day
+        self.book.roll(day)
+        self.guard.roll(self.book)
+        self.history.closes.complete(day)
+
+    def _judge_day(self, market: Bars | Quotes) -> None:
+        hit = self.guard.judge(market, self.book)
+        if hit is None or self.guard.latches:
+            return
+        if hit.ours:
+            self._halt("portfolio stop", hit.why)
+        elif not self.guard.reducing_why:
+            self._turn(partial(self.guard.reduce, hit.why), hit.why)
+
+    # ------------------------------------------------------------ halts and commands
+
+    def _halt(self, latch: str, why: str) -> None:
+        """Latch, cancel entries, close all that is ours; nothing waits any longer."""
+        before = self.guard.state
+        if self.guard.latch(latch, why):
+            self.slots.close(latch)
+            self._ended += self.queue.clear(latch)
+            self._draft.changes.append(Change(f"latch {latch}", before, self.guard.state, why))
+
+    def _obey(self, command: Command) -> None:
+        by = f"{command.act} by {command.by}"
+        match command.act:
+            case Act.EMERGENCY_STOP:
+                self._halt("emergency stop", by)
+            case Act.RE_ARM:
+                self._turn(self.guard.re_arm, by)
+            case Act.PAUSE:
+                self._turn(self.guard.pause, by)
+            case Act.RESUME:
+                self._turn(self.guard.resume, by)
+            case Act.CLOSE_ALL | Act.CLOSE:
+                self.slots.close(by, command.instrument if command.act is Act.CLOSE else None)
+                self._draft.changes.append(Change(command.act, "", command.instrument or "all", by))
+
+    def _turn(self, act: Callable[[], None], why: str) -> None:
+        """Let the guard change its mind, and say so if its state became another."""
+        before = self.guard.state
+        act()
+        if self.guard.state is not before:
+            self._draft.changes.append(Change("trading", before, self.guard.state, why))
+
+    # ------------------------------------------------------------ answers
+
+    def _learn_answer(self, answer: Answer) -> None:
+        booked = self.book.apply(answer)
+        self.slots.apply(answer, booked)
+        self._feed_breaker(answer)
+        match answer:
+            case Withheld(broken=True):
+                self._halt("disk", answer.reason)
+            case AccountRead():
+                self._reconcile(answer)
+            case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:
+                self.slots.carry(instrument, self.book.last_carry)
+            case Filled(order=None, fill=fill) if fill.cause is not Cause.LIQUIDATION:
+                self._turn(partial(self.guard.disagree, answer.venue), f"a fill of {fill.instrument} that is not ours")
+        for slot, why in self.slots.take_freed():
+            self._draft.changes.append(Change(f"slot {slot}", "held", "free", why))
+        for outcome in self.slots.take_outcomes():
+            self._draft.outcomes.append(outcome)
+            self.memory.learn(outcome)
+
+    def _reconcile(self, read: AccountRead) -> None:
+        """A difference that no order under way explains stops entries at once; the third in a row latches."""
+        if any(
+            f.unknown for t in self.slots.trades() for f in t.flights if self.universe[t.instrument].venue == read.venue
+        ):
+            return None
+        breaks = self.book.breaks(read)
+        if not breaks:
+            return self._turn(partial(self.guard.agree, read.venue), f"{read.venue} agrees with the book")
+        self._turn(partial(self.guard.disagree, read.venue), "; ".join(breaks))
+        if self.guard.disagreements[read.venue] >= 3:
+            self._halt("reconciliation", "; ".join(breaks))
+        return None
+
+    def _feed_breaker(self, answer: Answer) -> None:
+        """Every call to the venue feeds its breaker; what is no answer to a call of ours tells it nothing."""
+        breaker, before = self.breakers[answer.venue], self.breakers[answer.venue].state(answer.time)
+        if isinstance(answer, Cancelled) and answer.venue_fault and answer.order is not None:
+            self._calls.setdefault(("order", answer.order), Call(0, CallKind.ORDER, answer.time, breaker.openings))
+        call = self._calls.pop(self._call_key(answer), None)
+        if call is None:
+            return
+        if isinstance(answer, Withheld):
+            breaker.cancel(call)
+        elif isinstance(answer, Failed) or (isinstance(answer, Cancelled) and answer.venue_fault):
+            breaker.fail(call, answer.time)
+            self._silent_since.setdefault(answer.venue, answer.time)
+        else:
+            breaker.succeed(call, answer.time)
+            self._silent_since.pop(answer.venue, None)
+        after = breaker.state(answer.time)
+        if after is not before:
+            self._draft.changes.append(Change(f"breaker {answer.venue}", before, after, type(answer).__name__.lower()))
+
+    def _call_key(self, answer: Answer) -> tuple[str, OrderId | Venue]:
+        """Which call an answer belongs to: a query's, or the sending of an order, or of its cancellation."""
+        if isinstance(answer, Report | AccountRead) or (isinstance(answer, Failed) and answer.query):
+            return "query", answer.order or answer.venue
+        if isinstance(answer, Cancelled) and answer.order is not None and ("cancel", answer.order) in self._calls:
+            return "cancel", answer.order
+        return "order", answer.order or answer.venue
+
+    def is_proven(self, now: Nanos) -> bool:
+        """Whether every venue spoke lately enough for its last proven positions to stand for the truth."""
+        limit = self.rules.gate.unreachable_seconds * SECOND
+        return all(now - since <= limit for since in self._silent_since.values())
+
+    # ------------------------------------------------------------ exits and protection
+
+    def _take_ended(self) -> list[Ended]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _close_opposite(self, signal: Signal, now: Nanos) -> None:
+        """Close what an opposite signal ends: an open trade leaves now, an entry under way is cancelled."""
+        trade = self.slots.trade(signal.instrument)
+        if trade is None or trade.side is signal.side or trade.closing:
+            if signal.side is Side.FLAT:
+                self._record(now, Disposition.HOLD, "nothing to close", Judged(signal))
+            return
+        self.slots.close("signal", signal.instrument)
+        for cancel in self.slots.take_cancels():
+            self._leave(cancel, now)
+        if trade.qty and not trade.flight(Role.EXIT):
+            self._exit(signal.instrument, "signal", signal, now)
+
+    def _exit(self, id: InstrumentId, reason: str, signal: Signal | None, now: Nanos) -> None:
+        trade, held = self.slots.trade(id), self.book.ours(id).qty
+        intent = Intent(
+            Purpose.EXIT,
+            id,
+            Side.SHORT if held > 0.0 else Side.LONG,
+            abs(held),
+            self.book.mark(id),
+            None,
+            None,
+            reason,
+            signal,
+        )
+        approved = self.gatekeeper.reduce(intent, held, self.universe[id].asset_class)
+        if trade is None or approved is None:
+            return
+        decision = self._record(
+            now,
+            Disposition.SENT,
+            reason,
+            Judged(signal, None, approved.intent, approved.judgement),
+            trade.slot,
+            Role.EXIT,
+            id,
+        )
+        assert decision.order is not None
+        self.slots.sent(trade, decision.order, Role.EXIT, approved.intent.qty, now)
+        self._leave(Exit(decision.order, approved), now)
+
+    def _protect(self, want: WantProtect, now: Nanos) -> None:
+        """Rest a stop and a target for the whole position; it can only reduce, so it needs no decision of its own."""
+        trade = self.slots.trade(want.instrument)
+        if trade is None:
+            return
+        side = Side.SHORT if trade.side is Side.LONG else Side.LONG
+        intent = Intent(
+            Purpose.EXIT,
+            want.instrument,
+            side,
+            trade.qty,
+            self.book.mark(want.instrument),
+            want.stop,
+            want.target,
+            "protection",
+        )
+        asset = self.universe[want.instrument].asset_class
+        approved = self.gatekeeper.reduce(intent, trade.side * trade.qty, asset)
+        if approved is None:
+            return
+        order = self._order_id(trade.decision, Role.PROTECT)
+        self.slots.protecting(trade, order, now)
+        self._leave(Protect(order, approved, want.stop, want.target, want.replaces), now)
+
+    # ------------------------------------------------------------ entries
+
+    def _enter(self, signal: Signal, now: Nanos) -> None:
+        """A new signal: nothing to change, a fresh entry, an add, or a reversal that waits for flat."""
+        trade, waiting = self.slots.trade(signal.instrument), self.queue.of(signal.instrument)
+        if waiting is not None and waiting.signal.side is signal.side:
+            self._record(now, Disposition.HOLD, f"already {waiting.kind}", Judged(signal))
+        elif (
+            trade is not None
+            and trade.side is signal.side
+            and (not signal.add or trade.closing or trade.flight(Role.ENTRY))
+        ):
+            self._record(now, Disposition.HOLD, f"already {trade.state}", Judged(signal), trade.slot)
+        else:
+            self._consider(signal, now, trade)
+
+    def _consider(
+        self,
+        signal: Signal,
+        now: Nanos,
+        trade: Trade | None,
+        follows: DecisionId | None = None,
+        kept: int | None = None,
+    ) -> None:
+        """Size and review an entry, then send it, let it wait, or refuse it. kept is the slot that a reversal inherits."""
+        reversing = trade is not None and trade.side is not signal.side
+        slot = trade.slot if trade is not None else kept
+        if self.guard.state is not TradingState.ACTIVE:
+            self._record(now, Disposition.HALTED, f"{self.guard.state}: {self.guard.why}", Judged(signal, follows))
+            return
+        verdict, judged = self._review(signal, now, reversing, follows)
+        match verdict:
+            case NotTradable(reason=reason):
+                self._record(now, Disposition.NOT_TRADABLE, reason, judged)
+            case Refused(layer=Layer.MARKET_HOURS, status=Status.REFUSED):
+                self._closed(judged, now, slot)
+            case Refused(layer=layer):
+                self._record(now, Disposition.REFUSED, layer, judged)
+            case Approved() if reversing:
+                self._wait(Disposition.REVERSING, "approved, leaves when flat", judged, now, slot, verdict)
+            case Approved():
+                self._take_slot(verdict, judged, now, slot)
+
+    def _review(
+        self, signal: Signal, now: Nanos, reversing: bool, follows: DecisionId | None
+    ) -> tuple[Approved | Refused | NotTradable, Judged]:
+        instrument, rules = self.universe[signal.instrument], self.rules
+        room = self.facts.room(instrument.id, now, reversing)
+        is_spot = self.book.ledgers[instrument.venue].is_spot
+        sized = size_entry(
+            instrument, signal, self.book.mark(instrument.id), room, is_spot, rules.size, rules.gate, rules.watch
+        )
+        if isinstance(sized, NotTradable):
+            return sized, Judged(signal, follows)
+        facts, exposure = self.facts.measure(sized, float(signal.confidence), now, self.is_proven(now), reversing)
+        verdict = self.gatekeeper.review(sized, facts, instrument.asset_class)
+        return verdict, Judged(signal, follows, sized, verdict.judgement, self.facts.tail(sized, exposure, now))
+
+    def _closed(self, judged: Judged, now: Nanos, slot: int | None) -> None:
+        """The market is closed: a daily intent waits for its session's first quote, any other becomes HOLD."""
+        if self.session.interval >= DAY:
+            self._wait(Disposition.WAITING, "until its market opens", judged, now, slot)
+        else:
+            self._record(
+                now, Disposition.OVERRIDDEN, f"{Layer.MARKET_HOURS}: {judged.signal.side.name} becomes HOLD", judged
+            )
+
+    def _wait(
+        self,
+        kind: Disposition,
+        why: str,
+        judged: Judged,
+        now: Nanos,
+        slot: int | None = None,
+        approved: Approved | None = None,
+    ) -> None:
+        decision = self._record(now, kind, why, judged, slot)
+        price = self.book.mark(judged.signal.instrument)
+        self.queue.put(Waiting(kind, judged.signal, now, price, decision.id, slot, approved))
+
+    def _take_slot(self, approved: Approved, judged: Judged, now: Nanos, kept: int | None) -> None:
+        free = [slot for slot in self.slots.free() if slot not in self.queue.reversal_slots()]
+        if kept is not None:
+            self._send(approved, judged, now, kept)
+        elif free:
+            self._send(approved, judged, now, free[0])
+        elif not self.queue.is_full:
+            self._wait(Disposition.QUEUED, "both slots are held", judged, now)
+        else:
+            self._record(now, Disposition.DROPPED, "both slots are held and the queue is full", judged)
+
+    def _send(self, approved: Approved, judged: Judged, now: Nanos, slot: int) -> None:
+        instrument = self.universe[approved.intent.instrument]
+        call = self.breakers[instrument.venue].call(CallKind.ENTRY, now)
+        if call is None:
+            why = f"the breaker of {instrument.venue} is {self.breakers[instrument.venue].state(now)}"
+            self._record(now, Disposition.BREAKER_OPEN, why, judged, slot)
+            return
+        decision = self._record(now, Disposition.SENT, approved.intent.rule, judged, slot, Role.ENTRY)
+        assert decision.order is not None
+        ratio = collar_ratio(instrument, self.rules.watch)
+        collar = fills.distance_from(approved.intent.price, int(approved.intent.side), ratio)
+        trade = self.slots.trade(instrument.id)
+        if trade is not None:
+            self.slots.add(trade, approved.intent, decision.order, now)
+        else:
+            self.slots.open(slot, approved.intent, decision.id, decision.order, judged.signal.provider, now)
+        self._calls["order", decision.order] = call
+        self._draft.orders.append(Enter(decision.order, approved, collar))
+
+    # ------------------------------------------------------------ what waits
+
+    def _released(self, event: Event) -> Iterator[Waiting]:
+        """What may leave now, first in first out; looked at one after the other, for each may take the last slot."""
+        seen = {b.instrument for b in event.bars} if isinstance(event, Bars) else set()
+        seen |= {q.instrument for q in event.quotes} if isinstance(event, Quotes) else set()
+        for item in list(self.queue.items):
+            is_ready = item.instrument in seen and self.hours[item.instrument].is_open(event.time)
+            is_flat = item.slot is None or self.slots.trade(item.instrument) is None
+            if item.kind is Disposition.QUEUED:
+                has_slot = bool(set(self.slots.free()) - self.queue.reversal_slots())
+                if is_ready and has_slot and self.guard.state is TradingState.ACTIVE:
+                    yield item
+            elif is_flat and (is_ready or (item.approved is not None and item.since == event.time)):
+                yield item
+
+    def _release(self, item: Waiting, event: Event) -> None:
+        """A reversal proven flat in the instant of its review leaves by that review; all else is judged anew."""
+        self.queue.remove(item)
+        if item.approved is not None and item.since == event.time and self.guard.state is TradingState.ACTIVE:
+            judged = Judged(item.signal, item.decision, item.approved.intent, item.approved.judgement)
+            assert item.slot is not None
+            self._send(item.approved, judged, event.time, item.slot)
+        else:
+            trade = self.slots.trade(item.instrument)
+            self._consider(item.signal, event.time, trade, item.decision, item.slot)
+
+    # ------------------------------------------------------------ what is kept of it
+
+    def _record(
+        self, now: Nanos, disposition: Disposition, reason: str, judged: Judged, slot: int | None = None,
+        role: Role | None = None, instrument: InstrumentId | None = None,
+    ) -> Decision:  # fmt: skip
+        """One decision, numbered; with a role it also names the order that it sends."""
+        self._sequence += 1
+        id = self.session.decision(self._sequence)
+        decision = Decision(
+            id, self._sequence, now, disposition, reason, instrument or judged.signal.instrument, judged.signal, judged.intent,
+            judged.judgement, judged.tail, slot, self._order_id(id, role) if role else None, judged.follows,
+        )  # fmt: skip
+        self._draft.decisions.append(decision)
+        return decision
+
+    def _order_id(self, decision: DecisionId, role: Role) -> OrderId:
+        self._orders_made += 1
+        return self.session.order(decision, role, self._orders_made)
+
+    def _leave(self, order: Exit | Protect | Cancel | Query, now: Nanos) -> None:
+        """Hand an order out that no breaker refuses, and remember the call."""
+        match order:
+            case Query():
+                key, venue, kind = ("query", order.order or order.venue), order.venue, CallKind.QUERY
+            case Cancel():
+                key, venue, kind = ("cancel", order.order), order.venue, CallKind.ORDER
+            case Exit() | Protect():
+                key, kind = ("order", order.id), CallKind.ORDER
+                venue = self.universe[order.approved.intent.instrument].venue
+        call = self.breakers[venue].call(kind, now)
+        if call is not None:
+            self._calls[key] = call
+        self._draft.orders.append(order)

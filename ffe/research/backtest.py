@@ -1,0 +1,198 @@
+"""A backtest: bars in, every decision through the whole core and onto disk, a Result out.
+
+It assembles a feed, simulated venues, a scripted operator and a journal around the one engine, and runs the one loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ffe.brokers.faults import AnyFault
+from ffe.brokers.sim import Deposit, SimBroker
+from ffe.config import Settings, load_settings
+from ffe.data.barset import BarSet
+from ffe.engine import Engine, Session, run
+from ffe.errors import MissingBars
+from ffe.feeds.bars import BarFeed
+from ffe.feeds.merge import Venues, merge
+from ffe.hours import Hours, instant, spelt, stamp
+from ffe.model import Bars, Command, Event, InstrumentId, Nanos, Universe
+from ffe.records.encode import Json, Stamp
+from ffe.records.journal import RunJournal
+from ffe.research.code import code_version
+from ffe.research.columns import precompute
+from ffe.research.operator import ScriptedOperator
+from ffe.research.result import Result
+from ffe.strategy import Hears, Live, Strategy
+
+Progress = Callable[[int, int], None]  # bars seen, bars in all
+PROGRESS_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What stands around the engine in a simulation: what goes wrong, what comes in, what the operator does."""
+
+    faults: Mapping[str, Sequence[AnyFault]] = field(default_factory=dict)  # by venue
+    flows: Mapping[str, Sequence[Deposit]] = field(default_factory=dict)
+    script: Sequence[Command] = ()
+
+
+def backtest(
+    strategy: Strategy, bars: BarSet, config: Settings | None = None, *, start: str | Nanos | None = None,
+    world: World | None = None, records: str | Path | None = None, progress: Progress | None = None,
+) -> Result:  # fmt: skip
+    """Run a strategy over bars through the whole core; bars before start prime it without orders.
+
+    records is the folder in which the run's own folder is made (default: `runs/` in the data folder). Raises the errors of
+    `ffe.errors` for what a caller can fix.
+    """
+    plan = Plan(strategy, bars, config or load_settings(), _nanos(start), world or World())
+    folder = _fresh_folder(Path(records) if records is not None else plan.settings.data_folder / "runs", plan)
+    scene = plan.scene()
+    with _journal(folder, plan) as journal:
+        feed = plan.feed()
+        events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
+        run(_watched(events, feed.count, progress), scene.engine, scene.venues, journal)
+    return Result.of(plan, scene, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The parts of one run, assembled."""
+
+    engine: Engine
+    venues: Venues
+    operator: ScriptedOperator
+
+
+class Plan:
+    """Everything a run depends on, and the identity that follows from it."""
+
+    def __init__(self, strategy: Strategy, bars: BarSet, settings: Settings, start: Nanos | None, world: World) -> None:
+        self.strategy, self.bars, self.settings, self.world = strategy, bars, settings, world
+        self.universe: Universe = settings.universe(bars.instruments)
+        self.interval = bars.interval
+        first, last = _span(bars)
+        self.start = first if start is None else start
+        if not first <= self.start < last:
+            raise MissingBars(
+                f"No bars after {stamp(self.start)}: there are bars from {stamp(first)} to {stamp(last)}."
+            )
+        self.hours = _hours(self.universe, first, last)
+        self.stamp = Stamp(self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
+
+    def _played(self) -> BarSet:
+        return self.bars.between(self.start, _span(self.bars)[1]) if self.start > _span(self.bars)[0] else self.bars
+
+    def feed(self) -> BarFeed:
+        return BarFeed(self._played(), self.hours)
+
+    @property
+    def name(self) -> str:
+        return f"{self.strategy.name}-{self.stamp.session[:12]}"
+
+    def described(self) -> dict[str, Json]:
+        """What was run, in words that a journal's head keeps."""
+        return {
+            "strategy": self.strategy.name,
+            "parameters": json.loads(self.strategy.model_dump_json()),
+            "interval": spelt(self.interval),
+            "start": self.start,
+            "end": _span(self.bars)[1],
+            "series": [s.name for s in self.bars],
+            "world": repr(self.world),
+        }
+
+    def _session(self) -> str:
+        parts = [
+            code_version(),
+            self.settings.fingerprint(),
+            self.bars.fingerprint(),
+            json.dumps(self.described(), sort_keys=True),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def hears(self) -> Hears:
+        if self.strategy.is_columnar:
+            return precompute(self.strategy, self.bars, self.interval)
+        return Live(self.strategy.model_copy(deep=True))
+
+    def engine(self) -> Engine:
+        """A new engine, primed with what came before the start."""
+        keep = 0 if self.strategy.is_columnar else self.strategy.warmup
+        engine = Engine(
+            self.universe,
+            self.hours,
+            self.hears(),
+            self.settings.rules,
+            Session(self.stamp.session, self.interval),
+            keep,
+        )
+        first = _span(self.bars)[0]
+        if self.start > first:
+            for event in BarFeed(self.bars.between(first, self.start), self.hours):
+                if isinstance(event, Bars):
+                    engine.prime(event)
+        return engine
+
+    def scene(self) -> Scene:
+        engine = self.engine()
+        brokers = [
+            SimBroker(
+                self.universe, venue, self.settings.venues[venue].cash,
+                holdings=[h for h in self.settings.opening_holdings() if self.universe[h.instrument].venue == venue],
+                flows=self.world.flows.get(venue, ()), faults=self.world.faults.get(venue, ()),
+            )
+            for venue in self.universe.accounts
+        ]  # fmt: skip
+        operator = ScriptedOperator(engine, self.world.script, self.settings.re_arm == "daily")
+        return Scene(engine, Venues(self.universe, brokers), operator)
+
+
+def _span(bars: BarSet) -> tuple[Nanos, Nanos]:
+    """First open and last close; MissingBars if there are none."""
+    filled = [s for s in bars if len(s)]
+    if not filled:
+        raise MissingBars("The range holds no bars. Ask for one that does: `ffe data list` shows what is cached.")
+    return int(min(s.open_time[0] for s in filled)), int(max(s.close_time[-1] for s in filled))
+
+
+def _hours(universe: Universe, first: Nanos, last: Nanos) -> dict[InstrumentId, Hours]:
+    by_name = {name: Hours.of(name, first, last) for name in sorted({i.hours for i in universe})}
+    return {instrument.id: by_name[instrument.hours] for instrument in universe}
+
+
+def _nanos(time: str | Nanos | None) -> Nanos | None:
+    return instant(time) if isinstance(time, str) else time
+
+
+def _fresh_folder(root: Path, plan: Plan) -> Path:
+    """A folder of its own for every run: the same run again gets a number, never the same place."""
+    number, folder = 1, root / plan.name
+    while folder.exists():
+        number += 1
+        folder = root / f"{plan.name}-{number}"
+    return folder
+
+
+def _journal(folder: Path, plan: Plan) -> RunJournal:
+    return RunJournal(folder, plan.stamp, plan.described())
+
+
+def _watched(events: Iterable[Event], total: int, progress: Progress | None) -> Iterator[Event]:
+    """The same events; progress is told now and then how many bars have passed."""
+    if progress is None:
+        yield from events
+        return
+    seen, every = 0, max(1, total // PROGRESS_STEPS)
+    for event in events:
+        yield event
+        if isinstance(event, Bars):
+            seen += 1
+            if seen % every == 0 or seen == total:
+                progress(seen, total)

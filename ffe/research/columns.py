@@ -1,0 +1,119 @@
+"""A columnar strategy in a replay: its signals computed once on everything, and proof that it saw no future.
+
+Live, a strategy sees the last `warmup` bars. So that the two cannot differ, a sample of bars (all signal bars up to 200, and
+50 others) is computed again from the tail alone; one different decision stops the run, naming bar and column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ffe.data.barset import BarSet
+from ffe.errors import LookAhead, StrategyError
+from ffe.model import InstrumentId, Nanos, Signal
+from ffe.strategy import Columns, Precomputed, Signals, Strategy, rows, speaking
+
+SIGNAL_SAMPLE, OTHER_SAMPLE = 200, 50
+
+Decisions = dict[Nanos, tuple[Signal, ...]]
+
+
+def precompute(strategy: Strategy, bars: BarSet, interval: Nanos) -> Precomputed:
+    """The strategy's decisions by time, checked against its own tails."""
+    chosen = BarSet(tuple(s for s in bars if s.interval == interval))
+    times = np.unique(np.concatenate([s.close_time for s in chosen]))
+    decisions = _decided(strategy, chosen, times)
+    _check_tails(strategy, chosen, times, decisions)
+    return Precomputed(decisions)
+
+
+def _decided(strategy: Strategy, bars: BarSet, times: np.ndarray) -> Decisions:
+    def build(field: str) -> pd.DataFrame:
+        return bars.frame(field, bars.interval)  # type: ignore[arg-type]
+
+    signals = _ask(strategy, Columns(build))
+    if len(signals.side) != len(times):
+        raise StrategyError(
+            f"{strategy.name} returns {len(signals.side)} rows for {len(times)} bars: give one row per bar."
+        )
+    found: dict[Nanos, list[Signal]] = {}
+    for row, _, signal in rows(signals, _names(bars), strategy.name):
+        found.setdefault(int(times[row]), []).append(signal)
+    return {time: tuple(heard) for time, heard in found.items()}
+
+
+def _ask(strategy: Strategy, columns: Columns) -> Signals:
+    with speaking(strategy.name, "in signals(bars)"):
+        signals = strategy.signals(columns)
+    if not isinstance(signals, Signals) or not isinstance(signals.side, pd.DataFrame):
+        raise StrategyError(
+            f"{strategy.name}.signals returns {type(signals).__name__}: return ffe.Signals(side=frame, …)."
+        )
+    return signals
+
+
+def _names(bars: BarSet) -> Mapping[str, InstrumentId]:
+    return {bars.label(instrument): instrument.id for instrument in bars.instruments}
+
+
+def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions: Decisions) -> None:
+    names, tails = _names(bars), Tails(bars, strategy.warmup)
+    for time in _sample(times, decisions):
+        again = {
+            signal.instrument: signal
+            for row, _, signal in rows(_ask(strategy, tails.at(time)), names, strategy.name)
+            if row == tails.last
+        }
+        before = {signal.instrument: signal for signal in decisions.get(time, ())}
+        differing = sorted(id for id in {*again, *before} if again.get(id) != before.get(id))
+        if differing:
+            raise LookAhead(
+                f"{strategy.name} decides {_said(before.get(differing[0]))} for {differing[0]} at "
+                f"{pd.Timestamp(time, tz='UTC')} with all bars at hand, but {_said(again.get(differing[0]))} when it sees only "
+                f"the last {strategy.warmup}. Look for a negative shift, a whole-column statistic, or a warmup that is too short."
+            )
+
+
+def _said(signal: Signal | None) -> str:
+    return "nothing" if signal is None else f"{signal.side.name} (confidence {signal.confidence})"
+
+
+def _sample(times: np.ndarray, decisions: Decisions) -> list[Nanos]:
+    """Every signal bar up to a limit, and some of the others, spread evenly."""
+    with_signal = np.array(sorted(decisions), np.int64)
+    others = np.setdiff1d(times, with_signal)
+    return sorted([*_spread(with_signal, SIGNAL_SAMPLE), *_spread(others, OTHER_SAMPLE)])
+
+
+def _spread(times: np.ndarray, most: int) -> list[Nanos]:
+    chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int)) if len(times) else []
+    return [int(times[row]) for row in chosen]
+
+
+class Tails:
+    """The last warmup bars of every column before a time, as live code would see them; the last row is that time's."""
+
+    def __init__(self, bars: BarSet, warmup: int) -> None:
+        self.series, self.warmup = list(bars), warmup
+        self.labels = [bars.label(s.instrument) for s in self.series]
+        self.last = -1
+
+    def at(self, time: Nanos) -> Columns:
+        ends = [int(np.searchsorted(s.close_time, time, side="right")) for s in self.series]
+        spans = [slice(max(0, end - self.warmup), end) for end in ends]
+        times = np.unique(
+            np.concatenate([[time], *(s.close_time[span] for s, span in zip(self.series, spans, strict=True))])
+        )
+        self.last = len(times) - 1
+        index = pd.DatetimeIndex(times.view("M8[ns]"), name="close_time").tz_localize("UTC")
+
+        def build(field: str) -> pd.DataFrame:
+            values = np.full((len(times), len(self.series)), np.nan)
+            for column, (s, span) in enumerate(zip(self.series, spans, strict=True)):
+                values[np.searchsorted(times, s.close_time[span]), column] = getattr(s, field)[span]
+            return pd.DataFrame(values, index, self.labels)
+
+        return Columns(build)
