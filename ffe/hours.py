@@ -55,6 +55,15 @@ def spelt(interval: Nanos) -> str:
     return f"{interval // size}{unit}"
 
 
+def interval_of(text: str) -> Nanos:
+    """The interval that people write as 1h, 30m or 1d."""
+    unit = next((unit for unit, _ in UNITS if text.endswith(unit)), "")
+    count = text.removesuffix(unit)
+    if not unit or not count.isdigit() or int(count) < 1:
+        raise ConfigError(f"{text!r} is no interval: write it as 15m, 1h or 1d.")
+    return int(count) * dict(UNITS)[unit]
+
+
 def _nanos(when: datetime) -> Nanos:
     return (when - EPOCH) // timedelta(microseconds=1) * 1000
 

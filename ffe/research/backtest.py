@@ -19,13 +19,15 @@ from ffe.engine import Engine, Session, run
 from ffe.errors import MissingBars
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
-from ffe.hours import Hours, instant, spelt, stamp
-from ffe.model import Bars, Command, Event, InstrumentId, Nanos, Universe
+from ffe.hours import Hours, instant, stamp
+from ffe.model import Bars, Command, Event, InstrumentId, Layer, Nanos, Universe
 from ffe.records.encode import Json, Stamp
 from ffe.records.journal import RunJournal
 from ffe.research.code import code_version
 from ffe.research.columns import precompute
+from ffe.research.find import reference_of, source_of
 from ffe.research.operator import ScriptedOperator
+from ffe.research.reach import unreachable
 from ffe.research.result import Result
 from ffe.strategy import Hears, Live, Strategy
 
@@ -58,7 +60,7 @@ def backtest(
         feed = plan.feed()
         events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
         run(_watched(events, feed.count, progress), scene.engine, scene.venues, journal)
-    return Result.of(plan, scene, folder)
+    return Result(folder, plan, plan.unreachable())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,12 @@ class Scene:
 class Plan:
     """Everything a run depends on, and the identity that follows from it."""
 
-    def __init__(self, strategy: Strategy, bars: BarSet, settings: Settings, start: Nanos | None, world: World) -> None:
+    def __init__(
+        self, strategy: Strategy, bars: BarSet, settings: Settings, start: Nanos | None, world: World,
+        world_said: str | None = None,
+    ) -> None:  # fmt: skip
         self.strategy, self.bars, self.settings, self.world = strategy, bars, settings, world
+        self._world_said = world_said if world_said is not None else repr(world)
         self.universe: Universe = settings.universe(bars.instruments)
         self.interval = bars.interval
         first, last = _span(bars)
@@ -97,25 +103,28 @@ class Plan:
         return f"{self.strategy.name}-{self.stamp.session[:12]}"
 
     def described(self) -> dict[str, Json]:
-        """What was run, in words that a journal's head keeps."""
+        """What was run, so that a journal's first line suffices to run it again."""
         return {
             "strategy": self.strategy.name,
+            "source": reference_of(self.strategy),
+            "source_sha256": hashlib.sha256(source_of(self.strategy).encode()).hexdigest(),
             "parameters": json.loads(self.strategy.model_dump_json()),
-            "interval": spelt(self.interval),
             "start": self.start,
-            "end": _span(self.bars)[1],
-            "series": [s.name for s in self.bars],
-            "world": repr(self.world),
-        }
+            "series": [
+                {"symbol": s.instrument.symbol, "venue": s.instrument.venue, "interval": s.interval,
+                 "first": int(s.open_time[0]), "last": int(s.close_time[-1]), "bars": len(s)}
+                for s in self.bars if len(s)
+            ],
+            "world": self._world_said,
+            "config": self.settings.as_json(),
+        }  # fmt: skip
 
     def _session(self) -> str:
-        parts = [
-            code_version(),
-            self.settings.fingerprint(),
-            self.bars.fingerprint(),
-            json.dumps(self.described(), sort_keys=True),
-        ]
+        parts = [code_version(), self.bars.fingerprint(), json.dumps(self.described(), sort_keys=True)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def unreachable(self) -> dict[Layer, str]:
+        return unreachable(self.universe, self.hours, self.settings.rules, bool(self.settings.holdings))
 
     def hears(self) -> Hears:
         if self.strategy.is_columnar:

@@ -1,21 +1,194 @@
-"""What a backtest returns: statistics, equity, trades, decisions, what each layer refused, and a picture of it."""
+"""What a backtest returns: statistics, equity, trades, decisions, what each layer said, and a picture of it.
+
+Everything is read from the run's own folder, for the journal is the truth of a run; nothing is kept beside it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
+from ffe.model import LAYERS, Disposition, Filled, Layer, Nanos, Outcome, Status
+from ffe.records.chain import EQUITY
+from ffe.records.encode import decode_event, decode_outcomes
+from ffe.records.reader import Record, lines, records
+from ffe.records.replay import Difference
+from ffe.research.stats import Stats, statistics
+
 if TYPE_CHECKING:
-    from ffe.research.backtest import Plan, Scene
+    from matplotlib.figure import Figure
+
+    from ffe.research.backtest import Plan
+
+REFUSING = (Status.REFUSED, Status.DATA_MISSING)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A change of the engine's own state, as the journal has it."""
+
+    time: Nanos
+    what: str
+    before: str
+    after: str
+    why: str
+
+
 class Result:
-    folder: Path
-    plan: Plan
-    scene: Scene
+    """One finished run."""
 
-    @staticmethod
-    def of(plan: Plan, scene: Scene, folder: Path) -> Result:
-        return Result(folder, plan, scene)
+    def __init__(self, folder: Path, plan: Plan, unreachable: dict[Layer, str]) -> None:
+        self.folder, self.plan, self.unreachable = folder, plan, unreachable
+
+    # ------------------------------------------------------------ money
+
+    @cached_property
+    def _curve(self) -> np.ndarray:
+        return np.load(self.folder / EQUITY, allow_pickle=False)
+
+    @cached_property
+    def equity(self) -> pd.Series[float]:
+        """Equity in the account currency at every bar's close, UTC."""
+        index = pd.DatetimeIndex(self._curve["time"].view("M8[ns]"), name="time").tz_localize("UTC")
+        return pd.Series(self._curve["equity"], index, name="equity")
+
+    @cached_property
+    def stats(self) -> Stats:
+        return statistics(self._curve["time"].copy(), self._curve["equity"].copy(), self.outcomes)
+
+    @cached_property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Every closed trade, in the order in which they closed."""
+        steps = (line.body for _, line in lines(self.folder) if line.kind == "step")
+        return tuple(outcome for body in steps for outcome in decode_outcomes(body))
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """A row a closed trade: prices are averages, pnl is net of fees and financing in the account currency."""
+        frame = pd.DataFrame([asdict(outcome) for outcome in self.outcomes], columns=_names(Outcome))
+        return _timed(frame, "opened", "time").assign(side=[o.side.name for o in self.outcomes])
+
+    @cached_property
+    def ambiguous_bars(self) -> int:
+        """Bars in which stop and target both lay, and the stop was taken."""
+        events = (line.body for _, line in lines(self.folder) if line.kind == "event" and line.body["type"] == "Filled")
+        found = (decode_event(body) for body in events)
+        return sum(isinstance(event, Filled) and event.fill.optimistic is not None for event in found)
+
+    # ------------------------------------------------------------ decisions
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(records(self.folder))
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """A row a decision, with every layer's fact under the layer's name."""
+        rows = [
+            {
+                "time": d.time, "instrument": d.instrument, "disposition": d.disposition.value, "reason": d.reason,
+                "side": d.signal.side.name if d.signal else None, "confidence": d.signal.confidence if d.signal else None,
+                "qty": d.intent.qty if d.intent else None, "price": d.intent.price if d.intent else None,
+                **(dict(zip(LAYERS, d.judgement.facts, strict=True)) if d.judgement else {}),
+                "slot": d.slot, "id": d.id, "follows": d.follows,
+            }
+            for d in (record.decision for record in self.records)
+        ]  # fmt: skip
+        return _timed(pd.DataFrame(rows, columns=None if rows else ["time", "instrument", "disposition", "reason", "id"]), "time")
+
+    @cached_property
+    def dispositions(self) -> Counter[Disposition]:
+        return Counter(record.decision.disposition for record in self.records)
+
+    @cached_property
+    def gates(self) -> pd.DataFrame:
+        """A row a layer: how often it judged, passed, warned, refused (for what it saw, or for missing data), and how
+        often it was the first to refuse; and why it could not speak at all, where that is so."""
+        judged = [r.decision.judgement for r in self.records if r.decision.judgement and r.decision.disposition is not Disposition.SENT]
+        judged += [
+            r.decision.judgement
+            for r in self.records
+            if r.decision.disposition is Disposition.SENT and r.decision.judgement and Status.WAIVED not in r.decision.judgement.statuses
+        ]
+        said = [Counter(j.statuses[n] for j in judged) for n in range(len(LAYERS))]
+        first = Counter(next((n for n, s in enumerate(j.statuses) if s in REFUSING), None) for j in judged)
+        rows = [
+            {
+                "judged": len(judged), "passed": counts[Status.PASSED], "warned": counts[Status.WARNED],
+                "refused": counts[Status.REFUSED], "data_missing": counts[Status.DATA_MISSING], "first": first[n],
+                "unreachable": self.unreachable.get(LAYERS[n], ""),
+            }
+            for n, counts in enumerate(said)
+        ]  # fmt: skip
+        return pd.DataFrame(rows, pd.Index([layer.value for layer in LAYERS], name="layer"))
+
+    # ------------------------------------------------------------ the engine's own state
+
+    @cached_property
+    def changes(self) -> tuple[Happened, ...]:
+        """Latches, breakers, slots: every change the journal has, in order."""
+        found: list[Happened] = []
+        time = self.plan.start
+        for _, line in lines(self.folder):
+            if line.kind == "event":
+                time = decode_event(line.body).time
+            elif line.kind == "step":
+                time = self._step_time(line.bars, time)
+                found += [Happened(time, **change) for change in line.body["changes"]]  # type: ignore[arg-type, union-attr]
+        return tuple(found)
+
+    def _step_time(self, bars: int, time: Nanos) -> Nanos:
+        """A step comes with the newest of its event and its bars."""
+        return max(time, int(self._curve["time"][bars - 1])) if bars else time
+
+    @cached_property
+    def slots(self) -> pd.Series[int]:
+        """How many slots were held by open trades at every bar's close."""
+        times, held = self._curve["time"], np.zeros(len(self._curve) + 1, np.int64)
+        for outcome in self.outcomes:
+            held[np.searchsorted(times, outcome.opened, side="right")] += 1
+            held[np.searchsorted(times, outcome.time, side="left")] -= 1
+        return pd.Series(np.cumsum(held)[:-1], self.equity.index, name="slots")
+
+    # ------------------------------------------------------------ what one does with it
+
+    def plot(self, path: Path | str | None = None) -> Figure:
+        """Equity with drawdown, slots over time, refusals by layer; saved as a picture if a path is given."""
+        from ffe.research.plots import run_figure
+
+        figure = run_figure(self)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+        return figure
+
+    def replay(self) -> Difference | None:
+        """Run it again from its journal, sending nowhere; None if every byte is the same."""
+        from ffe.research.rerun import rerun
+
+        return rerun(self.folder, self.plan)
+
+    def __repr__(self) -> str:
+        s = self.stats
+        return (
+            f"Result of {self.folder.name}: {s.total_return:+.2%}, Sharpe {s.sharpe:.2f}, drawdown {s.max_drawdown:.2%}, "
+            f"{s.trades} trades, {len(self.records)} decisions in {self.folder}"
+        )
+
+    def _repr_html_(self) -> str:
+        table = pd.DataFrame({"value": {f.name: getattr(self.stats, f.name) for f in fields(Stats)}})
+        return f"<p><b>{self.folder.name}</b></p>{table.to_html(float_format='{:,.4g}'.format)}"
+
+
+def _names(kind: type[Outcome]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _timed(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Times as UTC timestamps."""
+    return frame.assign(**{column: pd.to_datetime(frame[column].astype("int64"), utc=True) for column in columns})

@@ -1,0 +1,282 @@
+"""The bars that were loaded once, in one DuckDB file that notebooks and a live process share.
+
+The file is opened, used and closed behind a lock file, never held: DuckDB admits one writer or many readers. There is
+no primary key (it costs eight times the loading time); a range is deleted and inserted in one transaction instead. A
+second table says which ranges were asked for, so that a minute without trades is not fetched for ever. In the file a
+time is a UTC timestamp in microseconds and a bar's key is its open; outside, times are int64 nanoseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
+from numpy.typing import NDArray
+
+from ffe.data import quality
+from ffe.data.barset import FIELDS, Series, series_name
+from ffe.errors import DataError, FfeError, MissingBars, NotWritable
+from ffe.hours import Hours, spelt, stamp
+from ffe.model import SECOND, Instrument, Nanos, Symbol, Venue
+
+log = logging.getLogger(__name__)
+
+Range = tuple[Nanos, Nanos]
+Parameters = dict[str, str | int]
+Columns = dict[str, NDArray[Any]]
+
+MICROSECOND: Nanos = 1_000
+PAUSE_SECONDS = 0.05
+
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS bars (
+        venue VARCHAR NOT NULL, symbol VARCHAR NOT NULL, tf INTEGER NOT NULL, ts TIMESTAMP NOT NULL,
+        open DOUBLE NOT NULL, high DOUBLE NOT NULL, low DOUBLE NOT NULL, close DOUBLE NOT NULL, volume DOUBLE NOT NULL);
+    CREATE TABLE IF NOT EXISTS coverage (
+        venue VARCHAR NOT NULL, symbol VARCHAR NOT NULL, tf INTEGER NOT NULL,
+        from_ts TIMESTAMP NOT NULL, to_ts TIMESTAMP NOT NULL, fetched_at TIMESTAMP NOT NULL);
+"""
+BAR = "ts, open, high, low, close, volume"
+OURS = "venue = $venue AND symbol = $symbol AND tf = $tf"
+START, END = "make_timestamp($start::BIGINT)", "make_timestamp($end::BIGINT)"
+WITHIN = f"{OURS} AND ts >= {START} AND ts < {END}"
+TOUCHING = f"{OURS} AND to_ts >= {START} AND from_ts <= {END}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One cached series: the open of its first and last bar, and how many there are."""
+
+    venue: Venue
+    symbol: Symbol
+    interval: Nanos
+    first: Nanos
+    last: Nanos
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A range [start, end) of which the cache holds every bar there is."""
+
+    venue: Venue
+    symbol: Symbol
+    interval: Nanos
+    start: Nanos
+    end: Nanos
+    fetched_at: Nanos
+
+
+class Cache:
+    """Bars in the file at path. patience: seconds to wait while another process has it open.
+
+    revisions counts the bars already there that were changed through this object.
+    """
+
+    def __init__(self, path: Path | str, patience: float = 10.0) -> None:
+        self.path = Path(path)
+        self.patience = patience
+        self.revisions = 0
+
+    def put(self, series: Series, start: Nanos | None = None, end: Nanos | None = None) -> int:
+        """Keep these bars as all there are in [start, end), by default from the first open to the last close.
+
+        Returns how many bars that were there it changed or removed. BadBars if one cannot be true.
+        """
+        quality.checked(series)
+        incoming, key = _incoming(series), _key(series.instrument, series.interval, *_bounds(series, start, end))
+        with self._open(write=True) as con:
+            changed = _replace(con, incoming, key)
+        if changed:
+            self.revisions += changed
+            log.warning("%s: %d cached bars were changed by a later load; results may move.", series.name, changed)
+        return changed
+
+    def get(
+        self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos, hours: Hours | None = None
+    ) -> Series:
+        """The bars that open at or after start and close by end. MissingBars where a part was never loaded."""
+        hours = hours or Hours.of(instrument.hours, start, end)
+        covered, columns = self._read(_key(instrument, interval, start, end))
+        missing = [gap for piece in _uncovered(covered, start, end) for gap in _needed(piece, interval, hours)]
+        if missing or not columns:
+            raise self._missing(instrument, interval, missing or [(start, end)])
+        found = _series(instrument, interval, hours, columns).between(start, end)
+        if not len(found):
+            when = f"{stamp(start)} – {stamp(end)}"
+            raise MissingBars(f"{found.name}: all of {when} was loaded, and nothing traded. Ask for a wider range.")
+        return found
+
+    def series(self) -> tuple[Held, ...]:
+        spans = "epoch_ns(min(ts)), epoch_ns(max(ts)), count(*)"
+        rows = self._rows(f"SELECT venue, symbol, tf, {spans} FROM bars GROUP BY ALL")
+        return tuple(Held(venue, symbol, tf * SECOND, *rest) for venue, symbol, tf, *rest in rows)
+
+    def coverage(self) -> tuple[Covered, ...]:
+        times = "epoch_ns(from_ts), epoch_ns(to_ts), epoch_ns(fetched_at)"
+        rows = self._rows(f"SELECT venue, symbol, tf, {times} FROM coverage")
+        return tuple(Covered(venue, symbol, tf * SECOND, *rest) for venue, symbol, tf, *rest in rows)
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        if not self.path.exists():
+            return []
+        with self._open() as con:
+            return con.execute(f"{query} ORDER BY ALL").fetchall()
+
+    def _read(self, key: Parameters) -> tuple[list[Range], Columns]:
+        if not self.path.exists():
+            return [], {}
+        ranges = f"SELECT epoch_ns(from_ts), epoch_ns(to_ts) FROM coverage WHERE {TOUCHING} ORDER BY ALL"
+        with self._open() as con:
+            covered = [(start, end) for start, end in con.execute(ranges, key).fetchall()]
+            columns = con.sql(f"SELECT {BAR} FROM bars WHERE {WITHIN}", params=key).fetchnumpy()
+        return covered, {name: np.asarray(column) for name, column in columns.items()}
+
+    def _missing(self, instrument: Instrument, interval: Nanos, ranges: list[Range]) -> MissingBars:
+        (start, end), more = ranges[0], f" and {len(ranges) - 1} more ranges" if len(ranges) > 1 else ""
+        where = f"no bars {stamp(start)} – {stamp(end)}{more} in {self.path}"
+        fetch = f"ffe data fetch {instrument.symbol} {spelt(interval)}"
+        return MissingBars(f"{series_name(instrument, interval)}: {where}. Fetch them: {fetch}")
+
+    # ---------------------------------------------------------------- the file
+
+    @contextmanager
+    def _open(self, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._locked():
+            con = self._connected(write)
+            try:
+                yield con
+            except duckdb.Error as error:
+                raise self._ours(error) from error
+            finally:
+                con.close()  # rolls back what was not committed
+
+    def _locked(self) -> BaseFileLock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path.parent, os.W_OK):
+                raise PermissionError(f"no permission to write in {self.path.parent}")
+            lock = FileLock(f"{self.path}.lock", timeout=self.patience)
+            lock.acquire()
+        except Timeout:
+            raise self._busy() from None
+        except OSError as error:
+            raise NotWritable(f"{self.path}: {error}. Name a cache in a folder you can write to.") from error
+        return lock
+
+    def _connected(self, write: bool) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=not write)
+            except duckdb.Error as error:
+                # Another program may hold it without our lock file: DuckDB's own shell, a notebook.
+                if not _is_lock(error) or time.monotonic() > deadline:
+                    raise self._ours(error) from error
+            time.sleep(PAUSE_SECONDS)
+
+    def _ours(self, error: duckdb.Error) -> FfeError:
+        if _is_lock(error):
+            return self._busy()
+        if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
+            return DataError(f"{self.path} is a database of something else. Name another file as the cache.")
+        if "not a valid DuckDB" in str(error):
+            return DataError(
+                f"{self.path} is no DuckDB database; it was left as it is. Name another file as the cache."
+            )
+        return DataError(f"{self.path}: {str(error).splitlines()[0]} Put right what it names, or use another file.")
+
+    def _busy(self) -> DataError:
+        return DataError(f"{self.path} has been open elsewhere for {self.patience:g} s. Close it there, and try again.")
+
+
+def _is_lock(error: duckdb.Error) -> bool:
+    return "lock on file" in str(error)
+
+
+# ---------------------------------------------------------------- between series and rows
+
+
+def _key(instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos) -> Parameters:
+    """The parameters of WITHIN: seconds and microseconds, rounded so that ts >= start and ts < end stay exact."""
+    if interval % SECOND:
+        raise DataError(
+            f"{series_name(instrument, interval)}: the cache keeps intervals of whole seconds. Resample the bars."
+        )
+    bounds = {"start": -(-start // MICROSECOND), "end": -(-end // MICROSECOND)}
+    return {"venue": instrument.venue, "symbol": instrument.symbol, "tf": interval // SECOND, **bounds}
+
+
+def _bounds(series: Series, start: Nanos | None, end: Nanos | None) -> Range:
+    if not len(series) and (start is None or end is None):
+        raise MissingBars(f"{series.name}: no bars to cache. Say which range was found empty: put(series, start, end).")
+    first = int(series.open_time[0]) if start is None else start
+    last = int(series.close_time[-1]) if end is None else end
+    if len(series) and not first <= series.open_time[0] <= series.open_time[-1] < last:
+        raise DataError(
+            f"{series.name}: bars outside {stamp(first)} – {stamp(last)}. Give the range that was asked for."
+        )
+    return first, last
+
+
+def _incoming(series: Series) -> Columns:
+    micros, rest = np.divmod(series.open_time, MICROSECOND)
+    if rest.any():
+        raise DataError(f"{series.name}: the cache keeps times in microseconds. Round the times of the source.")
+    return {"ts": micros.view("M8[us]"), **{name: getattr(series, name) for name in FIELDS}}
+
+
+def _replace(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters) -> int:
+    con.execute(SCHEMA)
+    con.register("incoming", incoming)
+    con.begin()
+    kept = f"SELECT {BAR} FROM bars WHERE {WITHIN}"
+    (changed,) = con.execute(f"SELECT count(*) FROM ({kept} EXCEPT SELECT {BAR} FROM incoming)", key).fetchall()[0]
+    con.execute(f"DELETE FROM bars WHERE {WITHIN}", key)
+    ours = {name: key[name] for name in ("venue", "symbol", "tf")}
+    con.execute(f"INSERT INTO bars SELECT $venue, $symbol, $tf, {BAR} FROM incoming", ours)
+    _cover(con, key)
+    con.commit()
+    return int(changed)
+
+
+def _cover(con: duckdb.DuckDBPyConnection, key: Parameters) -> None:
+    """Join the new range with those it touches, so that a live process appending bars keeps one row."""
+    touched = f"DELETE FROM coverage WHERE {TOUCHING} RETURNING epoch_us(from_ts), epoch_us(to_ts)"
+    bounds = [key["start"], key["end"], *(t for row in con.execute(touched, key).fetchall() for t in row)]
+    row = {**key, "start": min(bounds), "end": max(bounds), "now": time.time_ns() // MICROSECOND}
+    con.execute(f"INSERT INTO coverage SELECT $venue, $symbol, $tf, {START}, {END}, make_timestamp($now::BIGINT)", row)
+
+
+def _series(instrument: Instrument, interval: Nanos, hours: Hours, columns: Columns) -> Series:
+    open_time = columns["ts"].view(np.int64) * MICROSECOND
+    if np.any(np.diff(open_time) <= 0):  # rows come in the order of insertion: a backfill stands behind
+        order = np.argsort(open_time)
+        open_time, columns = open_time[order], {name: column[order] for name, column in columns.items()}
+    return Series.from_arrays(instrument, interval, hours, open_time, *(columns[name] for name in FIELDS))
+
+
+def _uncovered(covered: list[Range], start: Nanos, end: Nanos) -> Iterator[Range]:
+    """The parts of [start, end) outside the covered ranges, which are sorted and apart."""
+    for first, last in covered:
+        if start < first:
+            yield start, min(first, end)
+        start = max(start, last)
+    if start < end:
+        yield start, end
+
+
+def _needed(piece: Range, interval: Nanos, hours: Hours) -> Iterator[Range]:
+    """The parts of a piece in which a whole bar would lie: nothing is missing of a weekend."""
+    for start, end in hours.trading(*piece, interval):
+        if end - start >= interval or not hours.is_open(end):  # the last bar of a session may be short
+            yield start, end

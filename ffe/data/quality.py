@@ -1,0 +1,120 @@
+"""What bars cannot be true, and what is missing of them.
+
+Impossible bars are refused with the row (counted from 0), its time and the reason, never repaired: a repaired bar is an
+invention. What can be true but may surprise (rows outside the session, gaps) is counted and left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffe.data.barset import FIELDS, Series
+from ffe.errors import BadBars
+from ffe.hours import Hours, spelt, stamp
+from ffe.model import Nanos
+
+Rows = NDArray[np.bool_]
+
+ENOUGH_ROWS = 20  # with as many bars, two neighbours are one interval apart, or the interval is another
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bars that are missing while the market was open: those that would open within [start, end)."""
+
+    start: Nanos
+    end: Nanos
+    bars: int
+
+
+def checked(series: Series, hours: Hours | None = None) -> Series:
+    """The same series, or BadBars naming the first row that cannot be true, and why."""
+    for reason, bad in _faults(series):
+        _refuse(series, bad, reason)
+    if len(series):
+        for reason, bad in _misplaced(series, hours or series.hours()):
+            _refuse(series, bad, reason)
+    return series
+
+
+def outside(series: Series, hours: Hours | None = None) -> int:
+    """How many bars open while the market is closed: a vendor's pre-market, or another calendar."""
+    return int(np.count_nonzero(~_in_session(series, hours or series.hours()))) if len(series) else 0
+
+
+def gaps(series: Series, hours: Hours | None = None) -> tuple[Gap, ...]:
+    """The bars missing inside sessions between the first bar and the last, as ranges."""
+    if len(series) < 2:
+        return ()
+    return tuple(_missing(series, hours or series.hours()))
+
+
+# ---------------------------------------------------------------- rows that cannot be true
+
+
+def _faults(s: Series) -> Iterator[tuple[str, Rows]]:
+    """Reasons, a row's numbers in braces, with the rows they hold for; cheap and independent of any calendar."""
+    for name in FIELDS:
+        yield f"{name} is {{{name}}}, not a number", ~np.isfinite(getattr(s, name))
+    for name in FIELDS[:4]:
+        yield f"{name} {{{name}}} is not above zero", getattr(s, name) <= 0
+    yield "volume {volume} is negative", s.volume < 0
+    yield "high {high} is under low {low}", s.high < s.low
+    for name in ("open", "close"):
+        price = getattr(s, name)
+        yield f"{name} {{{name}}} lies outside low {{low}} – high {{high}}", (price < s.low) | (price > s.high)
+    step = np.diff(s.open_time, prepend=s.open_time[:1] - 1)
+    yield "the same time as the row before", step == 0
+    yield "earlier than the row before", step < 0
+
+
+def _misplaced(s: Series, hours: Hours) -> Iterator[tuple[str, Rows]]:
+    interval = spelt(s.interval)
+    if hours.is_daily(s.interval):
+        yield f"no day of {hours.name} holds it", ~_in_session(s, hours)
+    else:
+        yield f"not on the grid of {interval} that most rows keep: two intervals are mixed", ~_on_grid(s, hours)
+    yield "it ends before it opens", s.close_time <= s.open_time
+    yield "it ends no later than the row before", np.diff(s.close_time, prepend=s.close_time[:1] - 1) <= 0
+    if len(s) >= ENOUGH_ROWS:
+        # Declared too fine, each bar would be known before its end: the strategy would see the future.
+        wider = int(np.diff(s.open_time).min()) > 1.5 * s.interval
+        yield f"no two rows are {interval} apart: it is another interval", np.arange(len(s)) < int(wider)
+
+
+def _refuse(s: Series, bad: Rows, reason: str) -> None:
+    rows = np.flatnonzero(bad)
+    if not len(rows):
+        return
+    row = int(rows[0])
+    values = {name: float(getattr(s, name)[row]) for name in FIELDS}
+    more = f" ({len(rows) - 1} more like it)" if len(rows) > 1 else ""
+    what = f"row {row} at {stamp(int(s.open_time[row]))}: {reason.format(**values)}{more}"
+    raise BadBars(f"{s.name}: {what}. Correct or drop it in the source, and load again.")
+
+
+def _in_session(s: Series, hours: Hours) -> Rows:
+    n = np.searchsorted(hours.opens, s.open_time, side="right") - 1
+    return (n >= 0) & (s.open_time < hours.closes[n])
+
+
+def _on_grid(s: Series, hours: Hours) -> Rows:
+    """Bars are counted from the session's open (14:30, 15:30, …) or by the clock, where the first may be shorter."""
+    last_open = hours.opens[np.maximum(np.searchsorted(hours.opens, s.open_time, side="right") - 1, 0)]
+    by_session = (s.open_time - last_open) % s.interval == 0
+    phase, count = np.unique(s.open_time % s.interval, return_counts=True)
+    by_clock = (s.open_time % s.interval == phase[count.argmax()]) | (s.open_time == last_open)
+    return max(by_session, by_clock, key=np.count_nonzero)
+
+
+# ---------------------------------------------------------------- bars that are missing
+
+
+def _missing(s: Series, hours: Hours) -> Iterator[Gap]:
+    for row in np.flatnonzero(s.open_time[1:] > s.close_time[:-1]):
+        for start, end in hours.trading(int(s.close_time[row]), int(s.open_time[row + 1]), s.interval):
+            yield Gap(start, end, -((start - end) // s.interval))

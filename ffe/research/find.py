@@ -1,0 +1,82 @@
+"""Find a strategy by what a user types: `strategies/ma_cross.py:MaCross`, or `module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from pydantic import ValidationError
+
+from ffe.errors import StrategyError
+from ffe.strategy import Strategy
+
+
+def strategy_of(reference: str) -> type[Strategy]:
+    """The class that a reference names; StrategyError says what was found instead."""
+    place, colon, name = reference.rpartition(":")
+    if not colon:
+        raise StrategyError(f"{reference!r} names no strategy: write path/to/file.py:ClassName.")
+    module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
+    found = getattr(module, name, None)
+    if isinstance(found, type) and issubclass(found, Strategy):
+        return cast(type[Strategy], found)
+    there = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Strategy) and value is not Strategy]
+    raise StrategyError(f"{place} has no strategy {name!r}; it has {', '.join(there) or 'none'}.")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        near = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "no Python file"
+        raise StrategyError(f"{path}: no such file; {path.parent} holds {near}.")
+    name = f"ffe_strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic looks a class's annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
+        raise StrategyError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
+    return module
+
+
+def _by_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise StrategyError(f"{name} cannot be imported: {error}. Name a file: path/to/file.py:ClassName.") from None
+
+
+def with_parameters(kind: type[Strategy], given: dict[str, str]) -> Strategy:
+    """A strategy with parameters as text, checked; StrategyError names what is wrong and what there is."""
+    try:
+        return kind(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        known = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, p['loc'])) or kind.__name__}: {'no such parameter' if p['type'] == 'extra_forbidden' else p['msg']}"
+            for p in error.errors()
+        )
+        raise StrategyError(f"{kind.__name__}: {wrong}. Its parameters are {known or 'none'}.") from None
+
+
+def reference_of(strategy: Strategy) -> str:
+    """Where a strategy's class stands, as one would type it: its file below this folder, or its module."""
+    kind = type(strategy)
+    source = inspect.getsourcefile(kind) if kind.__module__ != "__main__" else None
+    if source is not None and Path(source).resolve().is_relative_to(Path.cwd()):
+        return f"{Path(source).resolve().relative_to(Path.cwd()).as_posix()}:{kind.__qualname__}"
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def source_of(strategy: Strategy) -> str:
+    """The source of a strategy's class; empty where it was typed into a console."""
+    try:
+        return inspect.getsource(type(strategy))
+    except (OSError, TypeError):
+        return ""

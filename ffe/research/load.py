@@ -1,0 +1,76 @@
+"""Bars for research: from the cache, from a file, from a DataFrame, or the sample stocks that need no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ffe.config import Settings, load_settings
+from ffe.data import sources
+from ffe.data.barset import BarSet, Series
+from ffe.data.cache import Cache
+from ffe.errors import DataError, MissingBars
+from ffe.hours import instant, interval_of, spelt
+from ffe.model import DAY, Instrument, Nanos
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READERS = {".csv": sources.from_csv, ".parquet": sources.from_parquet}
+
+
+def load_bars(
+    what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None, end: str | None = None,
+    *, symbol: str | None = None, config: Settings | None = None,
+) -> BarSet:  # fmt: skip
+    """Bars that close within (start, end]: all there are where a bound is not given.
+
+    what is a symbol or several (from the cache; the sample stocks are put there when first asked for), or a csv or
+    parquet file or a DataFrame, whose symbol must be named. Raises UnknownSymbol, MissingBars, BadBars.
+    """
+    settings, step = config or load_settings(), interval_of(interval)
+    if isinstance(what, str) and Path(what).suffix not in READERS:
+        what = [what]
+    if isinstance(what, list | tuple):
+        return _cached([settings.instrument(name) for name in what], step, start, end, settings)
+    if symbol is None:
+        raise DataError("A file or a frame does not say what it is of: name its symbol, as in symbol='BTC/USD'.")
+    found = BarSet((_read(what, settings.instrument(symbol), step),))
+    return found.between(instant(start) if start else -(2**62), instant(end) if end else 2**62)
+
+
+def _read(what: str | Path | pd.DataFrame | Sequence[str], instrument: Instrument, interval: Nanos) -> Series:
+    if isinstance(what, str | Path):
+        reader = READERS.get(Path(what).suffix)
+        if reader is None:
+            raise DataError(f"{what}: neither csv nor parquet. Convert it, or give a DataFrame.")
+        return reader(what, instrument, interval)
+    return sources.from_frame(what, instrument, interval)  # type: ignore[arg-type]
+
+
+def _cached(
+    instruments: list[Instrument], interval: Nanos, start: str | None, end: str | None, settings: Settings
+) -> BarSet:
+    cache = Cache(settings.cache_path)
+    _keep_samples(cache, instruments, interval)
+    spans = {(c.venue, c.symbol): (c.start, c.end) for c in cache.coverage() if c.interval == interval}
+    found = []
+    for i in instruments:
+        if (i.venue, i.symbol) not in spans:
+            raise MissingBars(
+                f"{i.id} {spelt(interval)}: no bars in {cache.path}. "
+                f"Put them there: ffe data import FILE --symbol {i.symbol} --interval {spelt(interval)}"
+            )
+        first, last = spans[i.venue, i.symbol]
+        found.append(cache.get(i, interval, instant(start) if start else first, instant(end) if end else last))
+    return BarSet(tuple(found))
+
+
+def _keep_samples(cache: Cache, instruments: list[Instrument], interval: Nanos) -> None:
+    """Put sample stocks into the cache that are asked for and not there yet."""
+    held = {(s.venue, s.symbol) for s in cache.series() if s.interval == interval}
+    wanted = [i for i in instruments if i.symbol in sources.SAMPLE_STOCKS and (i.venue, i.symbol) not in held]
+    if wanted and interval == DAY:
+        for series in sources.sample_stocks(wanted):
+            cache.put(series)
