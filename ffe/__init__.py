@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ffe.data.barset import BarSet, Series
     from ffe.errors import FfeError
     from ffe.feeds.synthetic import synthetic
-    from ffe.model import Act, Command, Holding, Instrument, Side, Signal
+    from ffe.model import Act, Bar, Bars, Command, Holding, Instrument, Side, Signal
     from ffe.research.backtest import backtest
     from ffe.research.load import load_bars
     from ffe.research.result import Result
@@ -28,6 +28,8 @@ _HOMES = {
     "Columns": "ffe.strategy",  # bars as wide frames, as `signals` gets them
     "Signals": "ffe.strategy",  # decisions over columns
     "View": "ffe.strategy",  # what `on_event` sees
+    "Bar": "ffe.model",  # one bar, as `on_event` sees it
+    "Bars": "ffe.model",  # the event of all bars that close at one instant
     "Signal": "ffe.model",  # one decision
     "Side": "ffe.model",  # LONG, SHORT, FLAT
     "Settings": "ffe.config",  # every number a run depends on

@@ -40,6 +40,7 @@ from ffe.model import (
 )  # fmt: skip
 
 NAN = float("nan")
+ROUNDING_LOTS = 1e-3  # less of a lot than this is what adding up parts leaves over, and no holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ FLAT = Position()
 
 def traded(position: Position, qty: Qty, price: Price, value: Money) -> tuple[Position, Qty, Money]:
     """The position after a trade of signed qty worth value each: (position, signed quantity closed, basis of that part)."""
-    if position.qty == 0.0 or (position.qty > 0.0) == (qty > 0.0):
+    if position.qty == 0.0:
+        return Position(qty, price, value * qty), 0.0, 0.0  # a mean of one would lose the last bit of its price
+    if (position.qty > 0.0) == (qty > 0.0):
         total = position.qty + qty
         average = (position.average * position.qty + price * qty) / total
         return Position(total, average, position.basis + value * qty), 0.0, 0.0
@@ -89,11 +92,13 @@ class Ledger:
         self.cash: dict[Currency, Position] = {account.currency: FLAT}
         self.ours: dict[InstrumentId, Position] = {}
         self.foreign: dict[InstrumentId, Position] = {}
+        self.is_spot = account.kind is AccountKind.SPOT
         self.deposits = self.realised = self.fees = self.financing = 0.0
 
     @property
-    def is_spot(self) -> bool:
-        return self.account.kind is AccountKind.SPOT
+    def moves(self) -> bool:
+        """Whether anything here is worth something else at another mid."""
+        return bool(self.ours or self.foreign) or any(currency != self.home for currency in self.cash)
 
     def positions(self) -> Iterator[tuple[InstrumentId, Position]]:
         yield from self.ours.items()
@@ -124,9 +129,10 @@ class Ledger:
 
     def find(self, id: InstrumentId, qty: Qty, price: Price, rate: float) -> None:
         """Take over a position that was there before: on SPOT a deposit in kind, on MARGIN an obligation without cost."""
-        self.foreign[id], _, _ = traded(self.foreign.get(id, FLAT), qty, price, price * rate)
+        self.foreign[id], closed, basis = traded(self.foreign.get(id, FLAT), qty, price, price * rate)
         if self.is_spot:
             self.deposits += qty * price * rate
+            self.realised += closed * price * rate - basis
 
     def fill(self, instrument: Instrument, fill: Fill, owner: dict[InstrumentId, Position], rate: Rate) -> Money:
         """Book a fill with its fee and return what it realised net of the fee, in the account currency."""
@@ -137,18 +143,17 @@ class Ledger:
             self.move_cash(instrument.quote, -fill.qty * fill.price, per_quote)
             self.realised += closed * fill.price * per_quote - basis
         elif closed != 0.0:
-            self._settle(closed * (fill.price - held.average), per_quote, rate)
+            self._settle(closed * (fill.price - held.average), per_quote, fill.rate, rate(self.account.currency))
         owner[fill.instrument] = self._pay_fee(instrument, fill, position, per_quote, rate)
-        if owner[fill.instrument].qty == 0.0:
+        if abs(owner[fill.instrument].qty) < ROUNDING_LOTS * instrument.lot:
             del owner[fill.instrument]
         return self.realised - self.fees - before
 
-    def _settle(self, gain: float, per_quote: float, rate: Rate) -> None:
-        """A MARGIN account turns a realised gain into its own currency at once."""
-        self.move_cash(
-            self.account.currency, gain * per_quote / rate(self.account.currency), rate(self.account.currency)
-        )
-        self.realised += gain * per_quote
+    def _settle(self, gain: float, per_quote: float, turned: float | None, per_own: float) -> None:
+        """A MARGIN account turns a realised gain into its own currency at once: at the venue's rate, where it says one."""
+        amount = gain * (per_quote / per_own if turned is None else turned)
+        self.move_cash(self.account.currency, amount, per_own)
+        self.realised += amount * per_own
 
     def _pay_fee(
         self, instrument: Instrument, fill: Fill, position: Position, per_quote: float, rate: Rate
@@ -180,7 +185,9 @@ class UnitValue:
         if not math.isfinite(equity):
             return
         if self.units == 0.0 and equity > 0.0:
-            self.units = equity
+            self.units = (
+                equity / self.value if self.value > 0.0 else equity
+            )  # the first money, or the first since all went
         if self.units > 0.0:
             self.value = equity / self.units
             self._raise_peak()
@@ -194,9 +201,10 @@ class UnitValue:
             self.peaks.pop()
         self.peaks.append((self.day, self.value))
 
-    def deposit(self, amount: Money) -> None:
-        if self.units > 0.0 and self.value > 0.0:
-            self.units += amount / self.value
+    def rebase(self, equity: Money) -> None:
+        """Money came or went: it buys or redeems units at the last equity per unit."""
+        if self.value > 0.0 and math.isfinite(equity):
+            self.units = max(0.0, equity / self.value)
 
     def roll(self, day: int) -> None:
         self.day, self.day_start = day, self.value
@@ -220,13 +228,16 @@ class Book:
     def __init__(self, universe: Universe, window_days: int) -> None:
         self.universe = universe
         self.ledgers = {venue: Ledger(account, universe.currency) for venue, account in universe.accounts.items()}
+        self._terms = {i.id: (self.ledgers[i.venue].is_spot, i.quote) for i in universe}
         self.marks: dict[InstrumentId, tuple[Price, Nanos]] = {}
         self.unit = UnitValue(window_days)
         self.equity: Money = NAN
         self.ours_realised: Money = 0.0  # net of fees and financing
+        self.ours_gain: Money = 0.0  # what our own trades have earned in all, open ones at the newest mid
         self.last_carry: Money = 0.0  # our share of the newest fee or financing, negative when paid
         self.day_base: Money = 0.0  # what our trades had earned when the day began
         self._seen: set[tuple[Venue, str]] = set()
+        self._moves = True  # whether a new mid can change what anything is worth
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
             i.quote if i.base == universe.currency else i.base: (i.id, i.base == universe.currency)
@@ -262,11 +273,15 @@ class Book:
 
     def gain(self, id: InstrumentId, position: Position) -> Money:
         """What a position would realise at the newest mid and rate."""
-        ledger, instrument = self.ledgers[self.universe[id].venue], self.universe[id]
-        rate = self.rate(instrument.quote)
-        if ledger.is_spot:
-            return position.qty * self.mark(id) * rate - position.basis
-        return position.qty * (self.mark(id) - position.average) * rate
+        mark, (is_spot, quote) = self.mark(id), self._terms[id]
+        if quote != self.universe.currency:
+            rate = self.rate(quote)
+            return (
+                position.qty * mark * rate - position.basis
+                if is_spot
+                else position.qty * (mark - position.average) * rate
+            )
+        return position.qty * mark - position.basis if is_spot else position.qty * (mark - position.average)
 
     def unrealised(self, venue: Venue) -> Money:
         ledger = self.ledgers[venue]
@@ -275,22 +290,20 @@ class Book:
 
     def venue_equity(self, venue: Venue) -> Money:
         """SPOT: cash + quantity x mark; MARGIN: balance + unrealised."""
-        ledger = self.ledgers[venue]
-        total = 0.0
-        for currency, held in ledger.cash.items():
-            total += (
-                held.qty if currency == self.universe.currency else held.qty * self.rate(currency) if held.qty else 0.0
-            )
-        for id, position in ledger.positions():
-            total += self.value(id, position.qty) if ledger.is_spot else self.gain(id, position)
-        return total
+        return self._worth(self.ledgers[venue])[0]
 
-    @property
-    def ours_gain(self) -> Money:
-        """What our own trades have earned since the run began, open ones at the newest mid."""
-        return self.ours_realised + sum(
-            self.gain(id, position) for ledger in self.ledgers.values() for id, position in ledger.ours.items()
-        )
+    def _worth(self, ledger: Ledger) -> tuple[Money, Money]:
+        """An account's equity, and what of it our open positions have gained: one pass, for every bar asks both."""
+        total = ours_gain = 0.0
+        for currency, held in ledger.cash.items():
+            if held.qty:
+                total += held.qty if currency == ledger.home else held.qty * self.rate(currency)
+        for owned in (ledger.ours, ledger.foreign):
+            for id, position in owned.items():
+                gain = self.gain(id, position)
+                total += gain + position.basis if ledger.is_spot else gain
+                ours_gain += gain if owned is ledger.ours else 0.0
+        return total, ours_gain
 
     @property
     def day_pnl(self) -> Money:
@@ -329,11 +342,20 @@ class Book:
     def observe(self, market: Bars | Quotes) -> None:
         """Take over the newest mids and value everything at them."""
         self.see(market)
-        self.revalue()
+        if self._moves:
+            self.revalue()
 
     def revalue(self) -> None:
-        self.equity = NAN if self._unvalued else sum([self.venue_equity(venue) for venue in self.ledgers])
+        """Value everything anew. Most bars find nothing that a new mid could move: then there is nothing to value."""
+        self.equity, ours_gain = self._valued()
+        self.ours_gain = self.ours_realised + ours_gain
         self.unit.observe(self.equity)
+        self._moves = bool(self._unvalued) or any(ledger.moves for ledger in self.ledgers.values())
+
+    def _valued(self) -> tuple[Money, Money]:
+        """Equity at the newest mids (NaN while something that is there has no value yet), and our open positions' gain."""
+        worth = [self._worth(ledger) for ledger in self.ledgers.values()]
+        return NAN if self._unvalued else sum([one for one, _ in worth]), sum([gain for _, gain in worth])
 
     def apply(self, answer: Answer) -> tuple[Booked, ...]:
         """Book what an answer says of money, each trade of a venue once; the fills that were new."""
@@ -366,17 +388,23 @@ class Book:
             yield Booked(fill, net, ledger.fees - fees)
 
     def _take_over(self, answer: CashFlow | Found) -> None:
-        """Book what came from outside at today's rate, or keep it until there is one."""
-        currency = answer.currency if isinstance(answer, CashFlow) else self.universe[answer.holding.instrument].quote
-        rate, ledger = self.rate(currency), self.ledgers[answer.venue]
-        if not math.isfinite(rate):
-            self._unvalued.append(answer)
-        elif isinstance(answer, CashFlow):
-            ledger.deposit(currency, answer.amount, rate)
-            self.unit.deposit(answer.amount * rate)
+        """Book what came from outside at today's value, or keep it until there is one; unit value does not move."""
+        ledger = self.ledgers[answer.venue]
+        if isinstance(answer, CashFlow):
+            rate = worth = self.rate(answer.currency)
         else:
-            held = answer.holding
-            ledger.find(held.instrument, held.qty, held.price, rate)
+            rate, worth = (
+                self.rate(self.universe[answer.holding.instrument].quote),
+                self.value(answer.holding.instrument, 1.0),
+            )
+        if not math.isfinite(worth):
+            self._unvalued.append(answer)
+            return
+        if isinstance(answer, CashFlow):
+            ledger.deposit(answer.currency, answer.amount, rate)
+        else:
+            ledger.find(answer.holding.instrument, answer.holding.qty, answer.holding.price, rate)
+        self.unit.rebase(self._valued()[0])
 
     def _carry(self, flow: CashFlow) -> Money:
         """Book a fee or a financing; what of it falls to our trades, negative when paid."""
@@ -409,9 +437,10 @@ class Book:
             for id in sorted({*theirs, *(id for id, _ in ledger.positions())})
             if not abs(theirs.get(id, 0.0) - ledger.held(id)) <= self.universe[id].lot
         ]
+        cash = {**dict.fromkeys(ledger.cash, 0.0), **dict(read.cash)}  # what the venue leaves out it does not hold
         return found + [
             f"{currency}: the venue holds {amount!r}, the book {self.cash(read.venue, currency)!r}"
-            for currency, amount in read.cash
+            for currency, amount in sorted(cash.items())
             if not abs(amount - self.cash(read.venue, currency)) <= 0.01
         ]
 

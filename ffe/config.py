@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -19,6 +20,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )  # fmt: skip
 
 from ffe.errors import ConfigError, UnknownSymbol
@@ -39,6 +41,7 @@ from ffe.risk.limits import BreakerRules, GateLimits, MemoryRules, Rules, SizeRu
 
 BASIS_POINT = 1e-4
 CONFIG_FILE = "ffe.toml"
+PREFIX = "ffe_"  # of environment variables, in any case
 
 
 class _Strict(BaseModel):
@@ -155,7 +158,7 @@ class HoldingSettings(_Strict):
 class Settings(BaseSettings):
     """Everything a run depends on. FFE_… variables override the file: FFE_GATE__VAR_RATIO=0.04."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="FFE_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__")
 
     @classmethod
     def settings_customise_sources(
@@ -250,7 +253,7 @@ class Secrets(BaseSettings):
 def load_settings(path: Path | None = None) -> Settings:
     """Settings of a file; of `ffe.toml` in this folder where none is named, if there is one."""
     file = path or Path(CONFIG_FILE)
-    environment = {**DotEnvSettingsSource(Settings, env_file=".env")(), **EnvSettingsSource(Settings)()}
+    environment = _environment()
     if path is None and not file.exists():
         return _built(environment, "the environment")
     try:
@@ -260,6 +263,18 @@ def load_settings(path: Path | None = None) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}.") from None
     return _built(_merged(values, environment), f"{file} and the environment" if environment else str(file))
+
+
+def _environment() -> dict[str, object]:
+    """What FFE_… variables say, of `.env` and over it of the environment; what else stands there is not ours."""
+    try:
+        found = {**DotEnvSettingsSource(Settings, env_file=".env")(), **EnvSettingsSource(Settings)()}
+    except SettingsError as error:
+        raise ConfigError(f"the environment: {error}. Set one number of a section: FFE_GATE__VAR_RATIO=0.04.") from None
+    ours = {key: value for key, value in found.items() if key in Settings.model_fields or key.startswith(PREFIX)}
+    strange = [key.lower() for key in os.environ if key.lower().startswith(PREFIX)]
+    known = tuple(PREFIX + name for name in Settings.model_fields)
+    return {**ours, **{key: "" for key in strange if key.split("__")[0] not in known}}
 
 
 def _built(values: dict[str, object], where: str) -> Settings:

@@ -7,8 +7,9 @@ values. Nothing here can tell whether the world outside is simulated.
 from __future__ import annotations
 
 import hashlib
+import math
 from base64 import b32encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -21,6 +22,7 @@ from ffe.memory import Memory
 from ffe.model import (
     DAY,
     SECOND,
+    Accepted,
     AccountRead,
     Act,
     Answer,
@@ -65,7 +67,7 @@ from ffe.model import (
     Withheld,
 )  # fmt: skip
 from ffe.ports import Journal, Written
-from ffe.risk.breaker import Breaker, Call, CallKind
+from ffe.risk.breaker import Breaker, BreakerState, Call, CallKind
 from ffe.risk.facts import Facts
 from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.guard import Guard, TradingState
@@ -74,6 +76,9 @@ from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
 from ffe.sizing import NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
+
+
+NOTHING: frozenset[InstrumentId] = frozenset()
 
 
 class Brokers(Protocol):
@@ -128,6 +133,9 @@ class Draft:
     outcomes: list[Outcome] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        return bool(self.decisions or self.orders or self.outcomes or self.changes)
+
     def finish(self, equity: float) -> Step:
         return Step(equity, tuple(self.decisions), tuple(self.orders), tuple(self.outcomes), tuple(self.changes))
 
@@ -163,18 +171,27 @@ class Engine:
         self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
         self._silent_since: dict[Venue, Nanos] = {}
         self._ended: list[Ended] = []
-        self._draft = Draft()
+        self._is_troubled = False  # some breaker is not closed, or some venue fell silent
+        self._draft, self._quiet = Draft(), Step(math.nan)
 
     # ------------------------------------------------------------ the step
 
     def step(self, event: Event) -> Step:
-        self._draft = Draft()
         self.learn(event)
         signals = self.hear(event)
         for want in self.wants(event, signals):  # judged one after the other: each sees what the earlier ones reserved
             self.decide(want, event)
         self.complete_day(event)
-        return self._draft.finish(self.book.equity)
+        return self._finish()
+
+    def _finish(self) -> Step:
+        """What the event came to; most come to nothing, and say so with the same value as the one before."""
+        if self._draft:
+            draft, self._draft = self._draft, Draft()
+            return draft.finish(self.book.equity)
+        if self.book.equity != self._quiet.equity:
+            self._quiet = Step(self.book.equity)
+        return self._quiet
 
     def prime(self, event: Bars | Quotes) -> None:
         """Take in what came before the run: history, marks and the strategy's own past, without orders."""
@@ -210,13 +227,13 @@ class Engine:
         What the operator and the portfolio stop want closed stands marked on the slots already.
         """
         is_market = isinstance(event, Bars | Quotes)
+        if not (signals or self._ended or self._is_troubled or self.queue or self.slots.count):
+            return
         if is_market and self.queue:
             self._ended += self.queue.ends(event, signals, {i.id: self.book.mark(i.id) for i in self.universe})
         yield from self._take_ended()
-        if is_market:
-            yield from (
-                Query(venue, None) for venue, breaker in self.breakers.items() if breaker.needs_query(event.time)
-            )
+        if is_market and self._is_troubled:
+            yield from self._proving_queries(event.time)
         yield from self.slots.due(event)
         for signal in signals:
             self._close_opposite(signal, event.time)
@@ -243,9 +260,9 @@ class Engine:
     def is_busy(self, instrument: InstrumentId) -> bool:
         return self.slots.trade(instrument) is not None or self.queue.of(instrument) is not None
 
-    def awaited(self) -> set[InstrumentId]:
+    def awaited(self) -> Set[InstrumentId]:
         """Instruments on whose next open something waits."""
-        return {item.instrument for item in self.queue.items}
+        return {item.instrument for item in self.queue.items} if self.queue else NOTHING
 
     # ------------------------------------------------------------ days
 
@@ -262,7 +279,7 @@ class Engine:
     def _roll(self, day: int) -> None:
         self.day = day
         self.book.roll(day)
-        self.guard.roll(self.book)
+        self._turn(partial(self.guard.roll, self.book), "a new UTC day")
         self.history.closes.complete(day)
 
     def _judge_day(self, market: Bars | Quotes) -> None:
@@ -346,6 +363,9 @@ class Engine:
         breaker, before = self.breakers[answer.venue], self.breakers[answer.venue].state(answer.time)
         if isinstance(answer, Cancelled) and answer.venue_fault and answer.order is not None:
             self._calls.setdefault(("order", answer.order), Call(0, CallKind.ORDER, answer.time, breaker.openings))
+        if isinstance(answer, Accepted) and self.slots.role(answer.order) in (Role.ENTRY, Role.EXIT):
+            self._silent_since.pop(answer.venue, None)
+            return  # the venue may still kill it: the call is worth what becomes of the order
         call = self._calls.pop(self._call_key(answer), None)
         if call is None:
             return
@@ -353,19 +373,26 @@ class Engine:
             breaker.cancel(call)
         elif isinstance(answer, Failed) or (isinstance(answer, Cancelled) and answer.venue_fault):
             breaker.fail(call, answer.time)
-            self._silent_since.setdefault(answer.venue, answer.time)
+            if isinstance(answer, Failed):  # one that kills an order has spoken
+                self._silent_since.setdefault(answer.venue, answer.time)
+                self._is_troubled = True
         else:
             breaker.succeed(call, answer.time)
             self._silent_since.pop(answer.venue, None)
         after = breaker.state(answer.time)
         if after is not before:
+            self._is_troubled = True
             self._draft.changes.append(Change(f"breaker {answer.venue}", before, after, type(answer).__name__.lower()))
 
     def _call_key(self, answer: Answer) -> tuple[str, OrderId | Venue]:
         """Which call an answer belongs to: a query's, or the sending of an order, or of its cancellation."""
         if isinstance(answer, Report | AccountRead) or (isinstance(answer, Failed) and answer.query):
             return "query", answer.order or answer.venue
-        if isinstance(answer, Cancelled) and answer.order is not None and ("cancel", answer.order) in self._calls:
+        if (
+            isinstance(answer, Cancelled | Failed)
+            and answer.order is not None
+            and ("cancel", answer.order) in self._calls
+        ):
             return "cancel", answer.order
         return "order", answer.order or answer.venue
 
@@ -373,6 +400,13 @@ class Engine:
         """Whether every venue spoke lately enough for its last proven positions to stand for the truth."""
         limit = self.rules.gate.unreachable_seconds * SECOND
         return all(now - since <= limit for since in self._silent_since.values())
+
+    def _proving_queries(self, now: Nanos) -> list[Query]:
+        """A half-open breaker asks before it lets an entry try; a venue that fell silent is asked until it speaks."""
+        is_closed = all(breaker.state(now) is BreakerState.CLOSED for breaker in self.breakers.values())
+        self._is_troubled = bool(self._silent_since) or not is_closed
+        doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in self._silent_since]
+        return [Query(venue, None) for venue in doubted if ("query", venue) not in self._calls]
 
     # ------------------------------------------------------------ exits and protection
 

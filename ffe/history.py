@@ -2,6 +2,9 @@
 
 A day's close is the last close of a bar that opened on it, in the account currency at the rate of that moment. Facts see
 completed days only: a day is completed by the roll after its last Bars, never by a stamp.
+
+A SPOT holding is worth close x rate. A MARGIN position owns nothing: only its gain is converted, so where its quote is
+another currency the table holds an index of what one unit of exposure earns, day by day.
 """
 
 from __future__ import annotations
@@ -9,11 +12,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ffe.model import DAY, Bar, Bars, Currency, InstrumentId, Universe
+from ffe.model import DAY, AccountKind, Bar, Bars, Currency, InstrumentId, Price, Universe
 
 CHUNK_DAYS = 512
 
@@ -27,7 +31,7 @@ class DailyCloses:
         self.end = 0  # rows before this one are completed
 
     def row(self, day: int) -> int:
-        """The row of a day, made if need be; -1 for a day before the first."""
+        """The row of a day, made if need be; negative for a day before the first."""
         if self.first_day is None:
             self.first_day = day
         row = day - self.first_day
@@ -38,28 +42,52 @@ class DailyCloses:
     def complete(self, day: int) -> None:
         """Every day before this one is completed."""
         if self.first_day is not None:
-            self.end = max(0, min(self.row(day), len(self.table)))
+            self.end = max(0, self.row(day))
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A column's index, close and rate on its newest day but one, and on its newest."""
+
+    row: int
+    level: float
+    close: Price
+    rate: float
 
 
 class History:
     """The past of every instrument. keep is how many bars a strategy may look back on."""
 
     def __init__(self, universe: Universe, keep: int = 0) -> None:
-        self.universe = universe
         self.closes = DailyCloses(len(universe))
-        self._bars: dict[InstrumentId, deque[Bar]] = {i.id: deque(maxlen=keep) for i in universe} if keep else {}
-        self._quotes = {i.id: i.quote for i in universe}
+        self.bars: Mapping[InstrumentId, deque[Bar]] = {i.id: deque(maxlen=keep) for i in universe} if keep else {}
+        self._columns = {i.id: (universe.index[i.id], i.quote) for i in universe}
+        self._indexed = {
+            i.id
+            for i in universe
+            if universe.accounts[i.venue].kind is AccountKind.MARGIN and i.quote != universe.currency
+        }
+        self._days: dict[InstrumentId, tuple[_Day, _Day]] = {}
 
     def observe(self, bars: Bars, rate: Callable[[Currency], float]) -> None:
         for bar in bars.bars:
+            column, quote = self._columns[bar.instrument]
             row = self.closes.row(bar.open_time // DAY)
             if row >= 0:
-                self.closes.table[row, self.universe.index[bar.instrument]] = bar.close * rate(
-                    self._quotes[bar.instrument]
-                )
-            if self._bars:
-                self._bars[bar.instrument].append(bar)
+                level = bar.close * rate(quote)
+                if bar.instrument in self._indexed:
+                    level = self._index(bar, row, rate(quote))
+                self.closes.table[row, column] = level
+            if self.bars:
+                self.bars[bar.instrument].append(bar)
 
-    @property
-    def bars(self) -> Mapping[InstrumentId, deque[Bar]]:
-        return self._bars
+    def _index(self, bar: Bar, row: int, rate: float) -> float:
+        """What one unit of exposure has come to: the day before's level x (1 + gain in the quote currency, converted)."""
+        unknown = _Day(-1, math.nan, math.nan, math.nan)
+        before, newest = self._days.get(bar.instrument, (unknown, unknown))
+        if row > newest.row:
+            before = newest
+        level = before.level * (1.0 + (bar.close / before.close - 1.0) * rate / before.rate)
+        level = level if math.isfinite(level) else bar.close * rate
+        self._days[bar.instrument] = before, _Day(row, level, bar.close, rate)
+        return level

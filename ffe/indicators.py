@@ -77,4 +77,9 @@ def compare(a: pd.DataFrame, b: pd.DataFrame | float) -> pd.DataFrame:
 
 def on_edge(state: pd.DataFrame) -> pd.DataFrame:
     """A state turned into decisions: its value where it differs from the bar before, NaN elsewhere."""
-    return state.where((state != previous(state)) & previous(state).notna())
+
+    def edges(values: Floats, out: Floats) -> None:
+        turned = values[1:] != values[:-1]
+        out[1:][turned] = values[1:][turned]
+
+    return _by_column(state, edges)

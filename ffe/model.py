@@ -204,7 +204,8 @@ class Cause(StrEnum):
 class Fill:
     """A part of an order that traded; qty is signed, fee is positive when paid, in fee_currency.
 
-    optimistic is what an exit would have got had the target been first in a bar that held stop and target both.
+    optimistic is what an exit would have got had the target been first in a bar that held stop and target both. rate is
+    what a MARGIN account got in its own currency for one unit of the quote currency; None where it turned nothing.
     """
 
     trade: str  # the venue's trade id: a repeat is the same fill
@@ -215,6 +216,7 @@ class Fill:
     fee_currency: Currency
     cause: Cause
     optimistic: Price | None = None
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

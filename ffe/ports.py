@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from enum import Enum
 from typing import Protocol
 
@@ -12,7 +12,8 @@ from ffe.model import Answer, Bars, Command, Event, InstrumentId, Nanos, Order, 
 class Feed(Protocol):
     """A source of market events in the order of time."""
 
-    def __iter__(self) -> Iterator[Bars | Quotes]: ...
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes]:
+        """Every event; a replay leaves out the opens of instruments that are not awaited when their instant comes."""
 
 
 class Operator(Protocol):
@@ -37,7 +38,7 @@ class Broker(Protocol):
         """What is known by now, each answer once."""
 
     @property
-    def waiting(self) -> set[InstrumentId]:
+    def waiting(self) -> Set[InstrumentId]:
         """Instruments on whose next open an order waits."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
 
 from ffe.kernels import fills
 from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
@@ -39,17 +39,18 @@ class Room:
 
 def round_down(qty: Qty, lot: Qty) -> Qty:
     """The largest multiple of lot within qty, towards zero, in decimal arithmetic."""
-    if not math.isfinite(qty):
-        return 0.0
+    return _in_lots(qty, lot, ROUND_DOWN) if math.isfinite(qty) else 0.0
+
+
+def _in_lots(qty: Qty, lot: Qty, rounding: str) -> Qty:
     step = Decimal(repr(lot))
-    return float((Decimal(repr(qty)) / step).to_integral_value(ROUND_DOWN) * step)
+    return float((Decimal(repr(qty)) / step).to_integral_value(rounding) * step)
 
 
 def minimum_qty(instrument: Instrument, price: Price) -> Qty:
     """The smallest quantity the venue takes at a price, rounded up to a lot."""
     least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / price)
-    rounded = round_down(least, instrument.lot)
-    return rounded if rounded >= least else round_down(rounded + instrument.lot, instrument.lot)
+    return _in_lots(least, instrument.lot, ROUND_CEILING)
 
 
 def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:
@@ -58,19 +59,22 @@ def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:
 
 def objection(instrument: Instrument, signal: Signal, price: Price, rate: float) -> str | None:
     """Why this instrument cannot do this at all, whatever its size."""
-    if not (math.isfinite(price) and price > 0.0):
+    if not _is_price(price):
         return "no price"
     if not math.isfinite(rate):
         return f"no rate from {instrument.quote} to the account currency"
     if signal.side is Side.SHORT and not instrument.shortable:
         return f"{instrument.symbol} cannot be shorted on {instrument.venue}"
-    if signal.stop is not None and not int(signal.side) * signal.stop < int(signal.side) * price:
-        return f"stop {signal.stop!r} on the wrong side of {price!r}"
-    if signal.target is not None and not int(signal.side) * signal.target > int(signal.side) * price:
-        return f"target {signal.target!r} on the wrong side of {price!r}"
+    for name, level, side in (("stop", signal.stop, -int(signal.side)), ("target", signal.target, int(signal.side))):
+        if level is not None and not (_is_price(level) and side * level > side * price):
+            return f"{name} {level!r} on the wrong side of {price!r}"
     if signal.qty is not None and not (math.isfinite(signal.qty) and signal.qty > 0.0):
         return f"asked for {signal.qty!r}"
     return None
+
+
+def _is_price(price: Price) -> bool:
+    return math.isfinite(price) and price > 0.0
 
 
 def collar_ratio(instrument: Instrument, watch: WatchRules) -> float:

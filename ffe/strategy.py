@@ -9,10 +9,13 @@ Rows of a frame are the times at which bars closed; a column has NaN where its i
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,22 +25,24 @@ from pydantic import BaseModel, ConfigDict
 from ffe.book import Book
 from ffe.errors import FfeError, StrategyError
 from ffe.history import History
+from ffe.hours import stamp
 from ffe.model import Bar, Bars, Event, InstrumentId, Nanos, Qty, Side, Signal
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS = ("open", "high", "low", "close", "volume")
+NOT_THEIRS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<frozen")
 
 
 class Columns:
     """Bars as wide frames: open, high, low, close, volume, each time x symbol, built when first looked at."""
 
-    def __init__(self, build: Callable[[str], pd.DataFrame]) -> None:
-        self._build = build
+    def __init__(self, index: pd.DatetimeIndex, build: Callable[[str], pd.DataFrame]) -> None:
+        self.index, self._build = index, build
 
     def __getattr__(self, name: str) -> pd.DataFrame:
-        raise StrategyError(f"bars have no column {name!r}; there are {', '.join(FIELDS)}.")
+        raise AttributeError(f"bars have no column {name!r}; there are {', '.join(FIELDS)}")
 
     @cached_property
     def open(self) -> pd.DataFrame:
@@ -144,11 +149,14 @@ def speaking(name: str, doing: str) -> Iterator[None]:
     except FfeError:
         raise
     except Exception as error:  # a strategy may raise anything; nothing is swallowed
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        line = f" (line {where.tb_lineno} of {where.tb_frame.f_code.co_filename})" if where else ""
-        raise StrategyError(f"{name} raised {type(error).__name__} {doing}: {error}{line}.") from error
+        raise StrategyError(f"{name} raised {type(error).__name__} {doing}: {error}{_where(error)}.") from error
+
+
+def _where(error: Exception) -> str:
+    """The innermost line of the user's own code that an error went through."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if not file.startswith(NOT_THEIRS)]
+    return f" (line {own[-1][1]} of {own[-1][0]})" if own else ""
 
 
 class Live:
@@ -158,15 +166,24 @@ class Live:
         self.strategy = strategy
 
     def on_event(self, view: View) -> Sequence[Signal]:
-        with speaking(self.strategy.name, f"at {view.time} ns"):
+        with speaking(self.strategy.name, f"in on_event at {stamp(view.time)}"):
             heard = self.strategy.on_event(view)
+        if not isinstance(heard, list | tuple):
+            raise StrategyError(
+                f"{self.strategy.name}.on_event returns {type(heard).__name__} at {stamp(view.time)}: "
+                "return a list of ffe.Signal, empty where it decides nothing."
+            )
         for signal in heard:
-            check(signal, view.instruments)
+            check(signal, view.instruments, self.strategy.name)
         return heard
 
 
-def check(signal: Signal, instruments: Sequence[InstrumentId]) -> None:
+def check(signal: Signal, instruments: Sequence[InstrumentId], provider: str) -> None:
     """Refuse a signal that cannot be meant."""
+    if not isinstance(signal, Signal) or not isinstance(signal.side, Side):
+        raise StrategyError(
+            f"{provider} gives {signal!r}: give ffe.Signal(instrument, ffe.Side.LONG, confidence, name)."
+        )
     if signal.instrument not in instruments:
         raise StrategyError(f"{signal.provider} signals {signal.instrument}; this run knows {', '.join(instruments)}.")
     if type(signal.confidence) is not int or not 0 <= signal.confidence <= 100:
@@ -185,40 +202,69 @@ class Precomputed:
         return self.by_time.get(view.event.time, ()) if isinstance(view.event, Bars) else ()
 
 
-def rows(signals: Signals, columns: Mapping[str, InstrumentId], provider: str) -> Iterator[tuple[int, int, Signal]]:
-    """(row, column, signal) of every decision in a frame of signals, in the order of time."""
+def rows(
+    signals: Signals, index: pd.DatetimeIndex, columns: Mapping[str, InstrumentId], provider: str
+) -> Iterator[tuple[int, int, Signal]]:
+    """(row, column, signal) of every decision in a frame of signals over these bars, in the order of time."""
     side = _matrix(signals.side, signals, provider)
-    names = [columns[str(name)] for name in signals.side.columns]
+    _check_frame(signals.side, index, columns, provider)
+    names = [columns[name] for name in signals.side.columns]
     odd = np.isfinite(side) & ~np.isin(side, (-1.0, 0.0, 1.0)) | np.isinf(side)
     if odd.any():
         row, column = np.argwhere(odd)[0]
         raise StrategyError(
-            f"{provider} gives {names[column]} at {signals.side.index[row]} the side {side[row, column]}: "
+            f"{provider} gives {names[column]} at {index[row]} the side {side[row, column]}: "
             "1 is long, -1 short, 0 close, NaN nothing."
         )
+    confidences = _matrix(signals.confidence, signals, provider)
     extras = [
-        _matrix(value, signals, provider) for value in (signals.confidence, signals.stop, signals.target, signals.qty)
+        None if value is None else _matrix(value, signals, provider)
+        for value in (signals.stop, signals.target, signals.qty)
     ]
     for row, column in np.argwhere(np.isfinite(side)).tolist():
-        confidence, *prices = (None if extra is None else float(extra[row, column]) for extra in extras)
-        if confidence is None or not confidence == round(confidence) or not 0 <= confidence <= 100:
+        confidence = float(confidences[row, column])
+        if not 0 <= confidence <= 100 or confidence != round(confidence):
             raise StrategyError(
-                f"{provider} gives {names[column]} at {signals.side.index[row]} a confidence of {confidence}: "
+                f"{provider} gives {names[column]} at {index[row]} a confidence of {confidence}: "
                 "an integer from 0 to 100."
             )
-        stop, target, qty = (None if price is None or price != price else price for price in prices)
+        stop, target, qty = (_known(extra, row, column) for extra in extras)
         yield row, column, Signal(
             names[column], Side(int(side[row, column])), int(confidence), provider, stop, target, qty,
             signals.add, signals.reasoning,
         )  # fmt: skip
 
 
-def _matrix(value: float | pd.DataFrame | None, signals: Signals, provider: str) -> NDArray[np.float64] | None:
+def _known(values: NDArray[np.float64] | None, row: int, column: int) -> float | None:
+    return None if values is None or np.isnan(values[row, column]) else float(values[row, column])
+
+
+def _check_frame(
+    side: pd.DataFrame, index: pd.DatetimeIndex, columns: Mapping[str, InstrumentId], provider: str
+) -> None:
+    """A row per bar, and no column twice or of something else: a decision must be of the bar it stands at."""
+    if len(side) != len(index):
+        raise StrategyError(f"{provider} returns {len(side)} rows for {len(index)} bars: give one row per bar.")
+    if not side.index.equals(index):
+        raise StrategyError(f"{provider} returns rows of other times than its bars': keep the index of bars.close.")
+    strange = [str(name) for name in side.columns if name not in columns]
+    if strange or side.columns.has_duplicates:
+        raise StrategyError(
+            f"{provider} decides for the columns {', '.join(map(str, side.columns))}, its bars have {', '.join(columns)}: "
+            "name each of them at most once, and no others."
+        )
+
+
+def _matrix(value: float | pd.DataFrame, signals: Signals, provider: str) -> NDArray[np.float64]:
     """A frame of the signals' shape as an array; a scalar stands for all."""
-    if value is None:
-        return None
+    from pandas import DataFrame
+
     if isinstance(value, int | float):
         return np.broadcast_to(np.float64(value), signals.side.shape)
-    if value.shape != signals.side.shape or not value.index.equals(signals.side.index):
-        raise StrategyError(f"{provider}: every frame of Signals must have the rows and columns of its bars.")
-    return value.to_numpy(np.float64, na_value=np.nan)
+    like = signals.side
+    if not isinstance(value, DataFrame) or not (value.index.equals(like.index) and value.columns.equals(like.columns)):
+        raise StrategyError(f"{provider}: all of Signals must be numbers, or frames with the rows and columns of side.")
+    try:
+        return value.to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise StrategyError(f"{provider}: a frame of Signals holds what is no number: {error}.") from None

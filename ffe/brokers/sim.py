@@ -6,7 +6,7 @@ inside every bar that opens at or after they were placed. What fills, and at whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +59,7 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.sizing import round_down
 
+NONE: frozenset[InstrumentId] = frozenset()
 STOP_OUT: Ratio = 0.5  # of margin used: under it a MARGIN account is closed by the venue
 
 
@@ -87,19 +88,22 @@ class Working:
 
 
 class SimBroker:
-    """One simulated account. cash by currency, or an amount in the account's own."""
+    """One simulated account. cash by currency, or an amount in the account's own; marks are prices known before it began."""
 
     def __init__(
         self, universe: Universe, venue: Venue, cash: Money | dict[Currency, float], *,
         holdings: Sequence[Holding] = (), flows: Sequence[Deposit] = (), faults: Sequence[AnyFault] = (),
+        marks: Mapping[InstrumentId, tuple[Price, Nanos]] | None = None,
     ) -> None:  # fmt: skip
         self.universe, self._venue, self.faults = universe, venue, tuple(faults)
         self.account = Book(universe, 1)
+        self.account.marks.update(marks or {})
         self.ledger = self.account.ledgers[venue]
         self.stop_outs = 0
         self._opening = cash if isinstance(cash, dict) else {universe.accounts[venue].currency: cash}
         self._holdings, self._flows = tuple(holdings), sorted(flows, key=lambda flow: flow.time)
         self._mine = {i.id: i for i in universe if i.venue == venue}
+        self._carries = any(i.funding_hours or i.asset_class is AssetClass.FOREX for i in self._mine.values())
         self._waiting: list[Working] = []
         self._resting: dict[InstrumentId, Working] = {}
         self._fills: dict[OrderId, list[Fill]] = {}  # of every order that ever arrived here
@@ -114,12 +118,14 @@ class SimBroker:
         return self._venue
 
     @property
-    def waiting(self) -> set[InstrumentId]:
+    def waiting(self) -> Set[InstrumentId]:
         """Instruments on whose next open an order waits."""
-        return {working.instrument for working in self._waiting}
+        return {working.instrument for working in self._waiting} if self._waiting else NONE
 
     def answers(self) -> Sequence[Answer]:
         """What is known by now, each answer once."""
+        if not self._pending:
+            return ()
         answers, self._pending = self._pending, []
         return answers
 
@@ -216,7 +222,8 @@ class SimBroker:
         self.account.see(market)
         if self._last is None:
             self._open_account(market.time)
-        self._pass_time(market.time)
+        if self._flows or self._carries:
+            self._pass_time(market.time)
         if isinstance(market, Quotes):
             if self._waiting:
                 for quote in market.quotes:
@@ -227,7 +234,7 @@ class SimBroker:
                 self._volume[bar.instrument] = bar.volume
                 if bar.instrument in self._resting:
                     self._work_inside(self._resting[bar.instrument], bar)
-        if not self.ledger.is_spot:
+        if not self.ledger.is_spot and self.ledger.moves:
             self._stop_out(market.time)
 
     def _open_account(self, time: Nanos) -> None:
@@ -343,12 +350,13 @@ class SimBroker:
     ) -> Fill:
         """One trade with its fee: in the base of what was bought where the venue says so, else in cash."""
         self._trades += 1
-        cost, currency = fills.fee(qty, price, instrument.fee), instrument.quote
+        cost, currency, rate = fills.fee(qty, price, instrument.fee), instrument.quote, None
         if self.ledger.is_spot and instrument.fee_in_base and qty > 0.0:
             cost, currency = cost / price, instrument.base
         elif not self.ledger.is_spot and currency != self.ledger.account.currency:
-            cost, currency = self._in_account_currency(cost, currency), self.ledger.account.currency
-        return Fill(f"{self._venue}-{self._trades}", instrument.id, qty, price, cost, currency, cause, optimistic)
+            rate = self._in_account_currency(1.0, currency)
+            cost, currency = cost * rate, self.ledger.account.currency
+        return Fill(f"{self._venue}-{self._trades}", instrument.id, qty, price, cost, currency, cause, optimistic, rate)
 
     def _in_account_currency(self, amount: float, currency: Currency) -> float:
         return amount * self.account.rate(currency) / self.account.rate(self.ledger.account.currency)
@@ -398,7 +406,9 @@ class SimBroker:
     def _stop_out(self, now: Nanos) -> None:
         """Equity under half of the margin used: the venue closes everything, ours or not, at the close's price."""
         used = self.account.margin_used(self._venue)
-        if not used or self.account.venue_equity(self._venue) >= STOP_OUT * used:
+        if (
+            not used or not self.account.venue_equity(self._venue) < STOP_OUT * used
+        ):  # what is unknown liquidates nothing
             return
         self.stop_outs += 1
         for id, position in list(self.ledger.positions()):

@@ -12,14 +12,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ffe.data import quality
@@ -144,8 +144,8 @@ class Cache:
     def _missing(self, instrument: Instrument, interval: Nanos, ranges: list[Range]) -> MissingBars:
         (start, end), more = ranges[0], f" and {len(ranges) - 1} more ranges" if len(ranges) > 1 else ""
         where = f"no bars {stamp(start)} – {stamp(end)}{more} in {self.path}"
-        fetch = f"ffe data fetch {instrument.symbol} {spelt(interval)}"
-        return MissingBars(f"{series_name(instrument, interval)}: {where}. Fetch them: {fetch}")
+        put_them = f"ffe data import FILE --symbol {instrument.symbol} --interval {spelt(interval)}"
+        return MissingBars(f"{series_name(instrument, interval)}: {where}. Put them there: {put_them}")
 
     # ---------------------------------------------------------------- the file
 
@@ -160,18 +160,17 @@ class Cache:
             finally:
                 con.close()  # rolls back what was not committed
 
-    def _locked(self) -> BaseFileLock:
+    def _locked(self) -> AbstractContextManager[object]:
+        """The lock, held until the end of a `with`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK):
                 raise PermissionError(f"no permission to write in {self.path.parent}")
-            lock = FileLock(f"{self.path}.lock", timeout=self.patience)
-            lock.acquire()
+            return FileLock(f"{self.path}.lock", timeout=self.patience).acquire()
         except Timeout:
             raise self._busy() from None
         except OSError as error:
             raise NotWritable(f"{self.path}: {error}. Name a cache in a folder you can write to.") from error
-        return lock
 
     def _connected(self, write: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.patience

@@ -31,12 +31,12 @@ SAMPLE_STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
 
 def from_csv(path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
     """Columns time (or timestamp, datetime, date), open, high, low, close and volume, in any case and order."""
-    return _from_file(Path(path), "read_csv", instrument, interval, hours)
+    return _from_file(Path(path), instrument, interval, hours)
 
 
 def from_parquet(path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
     """The same columns as from_csv."""
-    return _from_file(Path(path), "read_parquet", instrument, interval, hours)
+    return _from_file(Path(path), instrument, interval, hours, is_parquet=True)
 
 
 def from_frame(frame: pd.DataFrame, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
@@ -118,14 +118,17 @@ def _day_opens(name: str, dates: IntArray, hours: Hours) -> IntArray:
     return hours.day_opens[n]
 
 
-def _from_file(path: Path, reader: str, instrument: Instrument, interval: Nanos, hours: Hours | None) -> Series:
+def _from_file(
+    path: Path, instrument: Instrument, interval: Nanos, hours: Hours | None, is_parquet: bool = False
+) -> Series:
     import duckdb
 
     if not path.is_file():
         raise MissingBars(f"{path}: no such file. Give the path of bars of {series_name(instrument, interval)}.")
     try:
         with duckdb.connect() as con:
-            rows = _rows(getattr(con, reader)(str(path)), path)
+            relation = con.read_parquet(str(path)) if is_parquet else con.read_csv(str(path), null_padding=True)
+            rows = _rows(relation, path)
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
     return _series(instrument, interval, hours, *rows)
@@ -136,7 +139,19 @@ def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> list[NDArray[Any]]:
     time, *fields = (relation.columns[n] for n in _columns(relation.columns, str(path)))
     kind = str(relation.types[relation.columns.index(time)])
     if not kind.startswith(("TIMESTAMP", "DATE")):
-        raise DataError(f"{path}: its column {time} is {kind}. Write times as 2024-03-29T21:00:00 or 2024-03-29.")
+        raise _timeless(relation, time, kind, path)
     values = ", ".join(f'try_cast("{name}" AS DOUBLE) AS "{name}"' for name in fields)
     columns = relation.project(f'epoch_ns("{time}") AS "{time}", {values}').fetchnumpy()
     return [np.ma.filled(columns[time], NO_TIME), *(np.ma.filled(columns[name], np.nan) for name in fields)]
+
+
+def _timeless(relation: duckdb.DuckDBPyRelation, time: str, kind: str, path: Path) -> DataError:
+    """What is wrong with a column of times that holds none; the first row of it, where it holds text."""
+    if not relation.limit(1).fetchall():
+        return MissingBars(f"{path} holds no rows. Look whether it is the right one.")
+    said = relation.project(
+        f'row_number() OVER () - 1 AS row, "{time}" AS said, try_cast("{time}" AS TIMESTAMP) AS time'
+    )
+    wrong = said.filter("time IS NULL AND said IS NOT NULL").limit(1).fetchall() if kind == "VARCHAR" else []
+    what = f"row {wrong[0][0]}: its {time} is {wrong[0][1]!r}" if wrong else f"its column {time} is {kind}"
+    return DataError(f"{path}: {what}. Write times as 2024-03-29T21:00:00 or 2024-03-29.")

@@ -6,27 +6,15 @@ until none answers, then to the engine, then to the venues again: an order that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence, Set
 
 from ffe.errors import ConfigError
 from ffe.model import (
-    Answer,
-    Bars,
-    Cancel,
-    Command,
-    Event,
-    InstrumentId,
-    Nanos,
-    Order,
-    Query,
-    Quotes,
-    Universe,
-    Venue,
-    Withheld,
+    Answer, Bars, Cancel, Event, InstrumentId, Nanos, Order, Query, Quotes, Universe, Venue, Withheld,
 )  # fmt: skip
-from ffe.ports import Broker, Feed
+from ffe.ports import Broker, Feed, Operator
 
+NOBODY: frozenset[InstrumentId] = frozenset()
 FUTILE_ROUNDS = 1000  # answers that provoke answers for ever are a fault of ours
 
 
@@ -38,7 +26,10 @@ class Venues:
         missing = sorted(set(universe.accounts) - set(self.by_venue))
         if missing:
             raise ConfigError(f"No broker for {', '.join(missing)}: give one for each venue of the run.")
+        self._brokers = tuple(self.by_venue.values())
         self._withheld: list[Answer] = []
+        self._is_stirred = True
+        self._rounds = 0
 
     def _venue(self, order: Order) -> Venue:
         if isinstance(order, Cancel | Query):
@@ -47,70 +38,72 @@ class Venues:
 
     def send(self, order: Order, time: Nanos) -> None:
         self.by_venue[self._venue(order)].send(order, time)
+        self._is_stirred = True
 
     def withhold(self, order: Order, time: Nanos, broken: bool) -> None:
         if not isinstance(order, Cancel | Query):
             why = "the disk failed" if broken else "the decision could not be written"
             self._withheld.append(Withheld(time, self._venue(order), order.id, why, broken))
+            self._is_stirred = True
 
-    def work(self, market: Bars | Quotes) -> None:
-        for broker in self.by_venue.values():
+    def show(self, market: Bars | Quotes) -> None:
+        """Let the market act on every venue."""
+        for broker in self._brokers:
             broker.work(market)
+        self._is_stirred = True
 
     def answers(self) -> list[Answer]:
-        withheld, self._withheld = self._withheld, []
-        return withheld + [answer for broker in self.by_venue.values() for answer in broker.answers()]
+        """What is known by now. Nobody has anything new to say before the market or an order stirs them."""
+        if not self._is_stirred:
+            return []
+        self._is_stirred = False
+        answers, self._withheld = self._withheld, []
+        for broker in self._brokers:
+            answers += broker.answers()
+        self._rounds += 1
+        if self._rounds > FUTILE_ROUNDS:
+            raise RuntimeError(f"the venues still answer after {FUTILE_ROUNDS} rounds without a new price")
+        return answers
 
-    @property
-    def waiting(self) -> set[InstrumentId]:
-        return {id for broker in self.by_venue.values() for id in broker.waiting}
+    def settled(self) -> Iterator[Answer]:
+        """Everything the venues have to say by now, and what they say to what that provokes."""
+        while answers := self.answers():
+            yield from answers
+
+    def offered(self, quotes: Quotes) -> Iterator[Answer]:
+        """Show an open to the venues until none answers."""
+        while True:
+            self.show(quotes)
+            answers = self.answers()
+            if not answers:
+                return
+            yield from answers
+
+    def new_instant(self) -> None:
+        self._rounds = 0
+
+    def waiting(self) -> Set[InstrumentId]:
+        """Instruments on whose next open an order waits."""
+        busy = [broker.waiting for broker in self._brokers if broker.waiting]
+        return NOBODY.union(*busy) if busy else NOBODY
 
 
-class Commands(Protocol):
-    """The operator as the stream sees it."""
-
-    def due(self, time: Nanos) -> Sequence[Command]: ...
-
-
-def merge(feed: Feed, operator: Commands, venues: Venues, waiting: Callable[[], set[InstrumentId]]) -> Iterator[Event]:
-    """The events of a run; waiting names the instruments on whose next open the engine waits."""
-    for market in feed:
+def merge(feed: Feed, operator: Operator, venues: Venues, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Event]:
+    """The events of a run; awaited names the instruments on whose next open the engine waits."""
+    for market in feed.events(lambda: venues.waiting() | awaited()):
+        venues.new_instant()
         if isinstance(market, Bars):
-            venues.work(market)
-            yield from _settled(venues)
+            venues.show(market)
+            while answers := venues.answers():
+                yield from answers
             yield market
-            yield from _settled(venues)
-            yield from operator.due(market.time)
-            yield from _settled(venues)
-        elif quotes := _wanted(market, venues.waiting | waiting()):
-            yield from _offered(venues, quotes)
-            yield quotes
-            yield from _settled(venues)
-            yield from _offered(venues, quotes)
-
-
-def _wanted(opens: Quotes, waiting: set[InstrumentId]) -> Quotes | None:
-    """The opens that somebody waits for, or that begin a session."""
-    kept = tuple(quote for quote in opens.quotes if quote.opens_session or quote.instrument in waiting)
-    return Quotes(opens.time, kept) if kept else None
-
-
-def _offered(venues: Venues, quotes: Quotes) -> Iterator[Answer]:
-    """Show an open to the venues until none answers."""
-    for _ in range(FUTILE_ROUNDS):
-        venues.work(quotes)
-        answers = venues.answers()
-        if not answers:
-            return
-        yield from answers
-    raise RuntimeError(f"the venues still answer one open after {FUTILE_ROUNDS} rounds")
-
-
-def _settled(venues: Venues) -> Iterator[Answer]:
-    """Everything the venues have to say by now, and what they say to what that provokes."""
-    for _ in range(FUTILE_ROUNDS):
-        answers = venues.answers()
-        if not answers:
-            return
-        yield from answers
-    raise RuntimeError(f"the venues still answer after {FUTILE_ROUNDS} rounds")
+            while answers := venues.answers():
+                yield from answers
+            if commands := operator.due(market.time):
+                yield from commands
+                yield from venues.settled()
+        else:
+            yield from venues.offered(market)
+            yield market
+            yield from venues.settled()
+            yield from venues.offered(market)

@@ -52,8 +52,9 @@ def exit_in_bar(
     The last is NaN unless the bar is ambiguous. A NaN stop or target is none.
     """
     first = side_price(open, -side, half_spread)
-    best = side_price(high if side > 0 else low, -side, half_spread)
-    worst = side_price(low if side > 0 else high, -side, half_spread)
+    farthest, nearest = (high, low) if side > 0 else (low, high)  # mutate: equivalent, a side is never 0
+    best = side_price(farthest, -side, half_spread)
+    worst = side_price(nearest, -side, half_spread)
     slipped = 1.0 - side * slippage
     if side * first <= side * stop:
         return STOP, first * slipped, NAN

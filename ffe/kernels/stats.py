@@ -104,6 +104,12 @@ def smallest(values: Floats, n: int, worst: Floats, where: Ints) -> None:
 
 
 @compiled
+def loss_of(gain: float) -> float:
+    """A gain as a loss, 0 where it is none; what is unknown stays unknown, which `max` would not let it."""
+    return 0.0 if gain >= 0.0 else -gain
+
+
+@compiled
 def held_columns(exposure: Floats, columns: Ints) -> int:
     """Fill columns with the instruments whose exposure is not zero; how many there are."""
     count = 0
@@ -140,7 +146,7 @@ def value_at_risk(
         return NAN
     worst, where = np.empty(tail_index(n, level) + 1), np.empty(tail_index(n, level) + 1, np.int64)
     smallest(returns, n, worst, where)
-    return max(0.0, -worst[-1])
+    return loss_of(worst[-1])
 
 
 @compiled
@@ -172,7 +178,7 @@ def cross_venue(
     closes: Floats, end: int, exposure: Floats, venue: Ints, candidate: int, side: int, window: int, minimum: int
 ) -> float:
     """Layer 5: the highest signed correlation between the candidate and a holding elsewhere; 0 without any, NaN if unknown."""
-    highest, any_held = -1.0, False
+    highest, any_held = -math.inf, False
     for k in range(exposure.size):
         if exposure[k] != 0.0 and venue[k] != venue[candidate]:
             rho = correlation(closes, end, candidate, k, window, minimum)
@@ -268,4 +274,4 @@ def tail_risk(
         slope[t] = -own if candidate_exposure > 0.0 else own
         base[t] = -returns[t] - slope[t] * abs(candidate_exposure)
     component = -candidate_exposure * simple_return(closes, rows, where[index], candidate) / equity
-    return max(0.0, -total / (index + 1)), component, largest_exposure(base, slope, n, limit, index)
+    return loss_of(total / (index + 1)), component, largest_exposure(base, slope, n, limit, index)

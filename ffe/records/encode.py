@@ -112,7 +112,7 @@ def _fill(f: m.Fill) -> str:
     return (
         f'{{"cause":"{f.cause}","fee":{_number(f.fee)},"fee_currency":{_text(f.fee_currency)},'
         f'"instrument":{_text(f.instrument)},"optimistic":{_exact(f.optimistic)},"price":{_exact(f.price)},'
-        f'"qty":{_exact(f.qty)},"trade":{_text(f.trade)}}}'
+        f'"qty":{_exact(f.qty)},"rate":{_exact(f.rate)},"trade":{_text(f.trade)}}}'
     )
 
 

@@ -73,16 +73,21 @@ class _Keeper(ABC):
 
     def _enter(self, file: str, bars: int, kind: str, body: str) -> None:
         self._chain.waiting.append(Entry(file, bars, kind, body))
-        self._attempt(self._chain.write)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what is outstanding, decisions first: what a line names is on disk."""
+        self._save()
+        if not self.unwritten:
+            self._attempt(self._chain.write)
 
     def _take(self, step: Step, file: str, bars: int) -> None:
         drafts = [self._draft(decision) for decision in step.decisions]
         self.unwritten += drafts
-        self._save()
+        self._enter(file, bars, "step", encode_step(step, [draft.sha256 for draft in drafts]))
         for draft in drafts:
             if draft in self.unwritten:
                 log.critical("Decision %s is in memory only: %s", draft.decision.id, draft.data.decode())
-        self._enter(file, bars, "step", encode_step(step, [draft.sha256 for draft in drafts]))
 
     def _draft(self, decision: Decision) -> Draft:
         data = utf8(encode_decision(decision, self._stamp))
@@ -174,8 +179,7 @@ class RunJournal(_Keeper):
 
     def close(self) -> None:
         """End the run; NotWritable if anything of it is not on disk."""
-        self._save()
-        self._attempt(self._chain.write)
+        self._flush()
         if self.written is not Written.YES or not self._attempt(self._finish):
             raise NotWritable(
                 f"{self._folder.path}: the run has no end, {self._complaint}. Free space and run it again"
@@ -264,8 +268,8 @@ class LiveJournal(_Keeper):
     def step(self, step: Step) -> Written:
         if not step.is_quiet:
             self._take(step, self._file, self._bars)
-        elif self.unwritten:
-            self._save()
+        elif self.written is Written.NO:
+            self._flush()
         self._attempt(self._chain.sync)
         return self.written
 
@@ -281,7 +285,6 @@ class LiveJournal(_Keeper):
     def close(self) -> Written:
         """End the session, and let go of the files."""
         if not self._opening:
-            self._save()
             self._enter(self._file, self._bars, "end", canonical({"decisions": self._saved}))
             self._attempt(self._chain.sync)
         for held in (self._chain, self._decisions, self._days):

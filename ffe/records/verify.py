@@ -87,7 +87,7 @@ def verify(path: Path, anchor: str | None = None) -> Report:
     """Check the folder of a run or the root of an account: tampering is in the report, only a wrong path raises."""
     if (path / "journal").is_dir() or (path / "decisions").is_dir():
         rows, held, findings = _check_live(path)
-    elif path.is_dir():
+    elif any((path / name).exists() for name in (JOURNAL, DECISIONS, EQUITY)):
         rows, held, findings = _check_run(path)
     else:
         raise RecordError(f"{path}: no records here. Give the folder of a run, or the root of a live account")

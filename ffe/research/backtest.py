@@ -59,7 +59,7 @@ def backtest(
     with _journal(folder, plan) as journal:
         feed = plan.feed()
         events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
-        run(_watched(events, feed.count, progress), scene.engine, scene.venues, journal)
+        run(_watched(events, feed.count, progress) if progress else events, scene.engine, scene.venues, journal)
     return Result(folder, plan, plan.unreachable())
 
 
@@ -144,7 +144,7 @@ class Plan:
         )
         first = _span(self.bars)[0]
         if self.start > first:
-            for event in BarFeed(self.bars.between(first, self.start), self.hours):
+            for event in BarFeed(self.bars.between(first, self.start), self.hours).events(frozenset):
                 if isinstance(event, Bars):
                     engine.prime(event)
         return engine
@@ -155,7 +155,7 @@ class Plan:
             SimBroker(
                 self.universe, venue, self.settings.venues[venue].cash,
                 holdings=[h for h in self.settings.opening_holdings() if self.universe[h.instrument].venue == venue],
-                flows=self.world.flows.get(venue, ()), faults=self.world.faults.get(venue, ()),
+                flows=self.world.flows.get(venue, ()), faults=self.world.faults.get(venue, ()), marks=engine.book.marks,
             )
             for venue in self.universe.accounts
         ]  # fmt: skip
@@ -193,11 +193,8 @@ def _journal(folder: Path, plan: Plan) -> RunJournal:
     return RunJournal(folder, plan.stamp, plan.described())
 
 
-def _watched(events: Iterable[Event], total: int, progress: Progress | None) -> Iterator[Event]:
+def _watched(events: Iterable[Event], total: int, progress: Progress) -> Iterator[Event]:
     """The same events; progress is told now and then how many bars have passed."""
-    if progress is None:
-        yield from events
-        return
     seen, every = 0, max(1, total // PROGRESS_STEPS)
     for event in events:
         yield event

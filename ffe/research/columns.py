@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ffe.data.barset import BarSet
+from ffe.data.barset import BarSet, distinct
 from ffe.errors import LookAhead, StrategyError
 from ffe.model import InstrumentId, Nanos, Signal
 from ffe.strategy import Columns, Precomputed, Signals, Strategy, rows, speaking
@@ -24,7 +24,7 @@ Decisions = dict[Nanos, tuple[Signal, ...]]
 def precompute(strategy: Strategy, bars: BarSet, interval: Nanos) -> Precomputed:
     """The strategy's decisions by time, checked against its own tails."""
     chosen = BarSet(tuple(s for s in bars if s.interval == interval))
-    times = np.unique(np.concatenate([s.close_time for s in chosen]))
+    times = distinct([s.close_time for s in chosen])
     decisions = _decided(strategy, chosen, times)
     _check_tails(strategy, chosen, times, decisions)
     return Precomputed(decisions)
@@ -34,25 +34,25 @@ def _decided(strategy: Strategy, bars: BarSet, times: np.ndarray) -> Decisions:
     def build(field: str) -> pd.DataFrame:
         return bars.frame(field, bars.interval)  # type: ignore[arg-type]
 
-    signals = _ask(strategy, Columns(build))
-    if len(signals.side) != len(times):
-        raise StrategyError(
-            f"{strategy.name} returns {len(signals.side)} rows for {len(times)} bars: give one row per bar."
-        )
+    columns, names = Columns(_index(times), build), _names(bars)
     found: dict[Nanos, list[Signal]] = {}
-    for row, _, signal in rows(signals, _names(bars), strategy.name):
+    for row, _, signal in rows(_ask(strategy, columns, names), columns.index, names, strategy.name):
         found.setdefault(int(times[row]), []).append(signal)
     return {time: tuple(heard) for time, heard in found.items()}
 
 
-def _ask(strategy: Strategy, columns: Columns) -> Signals:
-    with speaking(strategy.name, "in signals(bars)"):
+def _ask(strategy: Strategy, columns: Columns, names: Mapping[str, InstrumentId]) -> Signals:
+    with speaking(strategy.name, f"in signals(bars) over {', '.join(names)}"):
         signals = strategy.signals(columns)
     if not isinstance(signals, Signals) or not isinstance(signals.side, pd.DataFrame):
         raise StrategyError(
             f"{strategy.name}.signals returns {type(signals).__name__}: return ffe.Signals(side=frame, …)."
         )
     return signals
+
+
+def _index(times: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(times.view("M8[ns]"), name="close_time").tz_localize("UTC")
 
 
 def _names(bars: BarSet) -> Mapping[str, InstrumentId]:
@@ -62,10 +62,11 @@ def _names(bars: BarSet) -> Mapping[str, InstrumentId]:
 def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions: Decisions) -> None:
     names, tails = _names(bars), Tails(bars, strategy.warmup)
     for time in _sample(times, decisions):
+        seen = tails.at(time)
         again = {
             signal.instrument: signal
-            for row, _, signal in rows(_ask(strategy, tails.at(time)), names, strategy.name)
-            if row == tails.last
+            for row, _, signal in rows(_ask(strategy, seen, names), seen.index, names, strategy.name)
+            if row == len(seen.index) - 1
         }
         before = {signal.instrument: signal for signal in decisions.get(time, ())}
         differing = sorted(id for id in {*again, *before} if again.get(id) != before.get(id))
@@ -84,7 +85,7 @@ def _said(signal: Signal | None) -> str:
 def _sample(times: np.ndarray, decisions: Decisions) -> list[Nanos]:
     """Every signal bar up to a limit, and some of the others, spread evenly."""
     with_signal = np.array(sorted(decisions), np.int64)
-    others = np.setdiff1d(times, with_signal)
+    others = times[~np.isin(times, with_signal, kind="sort")]
     return sorted([*_spread(with_signal, SIGNAL_SAMPLE), *_spread(others, OTHER_SAMPLE)])
 
 
@@ -99,16 +100,12 @@ class Tails:
     def __init__(self, bars: BarSet, warmup: int) -> None:
         self.series, self.warmup = list(bars), warmup
         self.labels = [bars.label(s.instrument) for s in self.series]
-        self.last = -1
 
     def at(self, time: Nanos) -> Columns:
         ends = [int(np.searchsorted(s.close_time, time, side="right")) for s in self.series]
         spans = [slice(max(0, end - self.warmup), end) for end in ends]
-        times = np.unique(
-            np.concatenate([[time], *(s.close_time[span] for s, span in zip(self.series, spans, strict=True))])
-        )
-        self.last = len(times) - 1
-        index = pd.DatetimeIndex(times.view("M8[ns]"), name="close_time").tz_localize("UTC")
+        times = distinct([np.array([time]), *(s.close_time[span] for s, span in zip(self.series, spans, strict=True))])
+        index = _index(times)
 
         def build(field: str) -> pd.DataFrame:
             values = np.full((len(times), len(self.series)), np.nan)
@@ -116,4 +113,4 @@ class Tails:
                 values[np.searchsorted(times, s.close_time[span]), column] = getattr(s, field)[span]
             return pd.DataFrame(values, index, self.labels)
 
-        return Columns(build)
+        return Columns(index, build)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -13,7 +15,10 @@ from typing import cast
 from pydantic import ValidationError
 
 from ffe.errors import StrategyError
-from ffe.strategy import Strategy
+from ffe.strategy import Strategy, speaking
+
+
+FROM_FILE = "ffe_strategy_"  # begins the names of modules that no import finds
 
 
 def strategy_of(reference: str) -> type[Strategy]:
@@ -21,27 +26,33 @@ def strategy_of(reference: str) -> type[Strategy]:
     place, colon, name = reference.rpartition(":")
     if not colon:
         raise StrategyError(f"{reference!r} names no strategy: write path/to/file.py:ClassName.")
+    if place == "__main__":
+        raise StrategyError(
+            f"{name} was defined in a notebook or a script: keep it in a file to use it from elsewhere."
+        )
     module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
     found = getattr(module, name, None)
     if isinstance(found, type) and issubclass(found, Strategy):
         return cast(type[Strategy], found)
-    there = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Strategy) and value is not Strategy]
+    there = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Strategy) and value is not Strategy
+    ]
     raise StrategyError(f"{place} has no strategy {name!r}; it has {', '.join(there) or 'none'}.")
 
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        near = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "no Python file"
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))) or "no Python file"
         raise StrategyError(f"{path}: no such file; {path.parent} holds {near}.")
-    name = f"ffe_strategy_{path.stem}"
+    name = FROM_FILE + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks a class's annotations up there
-    try:
+    with speaking(str(path), "while it was loaded"):
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
-        raise StrategyError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
     return module
 
 
@@ -52,10 +63,10 @@ def _by_name(name: str) -> ModuleType:
         raise StrategyError(f"{name} cannot be imported: {error}. Name a file: path/to/file.py:ClassName.") from None
 
 
-def with_parameters(kind: type[Strategy], given: dict[str, str]) -> Strategy:
-    """A strategy with parameters as text, checked; StrategyError names what is wrong and what there is."""
+def with_parameters(kind: type[Strategy], given: Mapping[str, object]) -> Strategy:
+    """A strategy with parameters, as values or as text, checked; StrategyError names what is wrong and what there is."""
     try:
-        return kind(**given)  # type: ignore[arg-type]
+        return kind(**given)
     except ValidationError as error:
         known = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items())
         wrong = "; ".join(
@@ -66,11 +77,12 @@ def with_parameters(kind: type[Strategy], given: dict[str, str]) -> Strategy:
 
 
 def reference_of(strategy: Strategy) -> str:
-    """Where a strategy's class stands, as one would type it: its file below this folder, or its module."""
+    """Where a strategy's class stands, as one would type it here: its file, or its module."""
     kind = type(strategy)
     source = inspect.getsourcefile(kind) if kind.__module__ != "__main__" else None
-    if source is not None and Path(source).resolve().is_relative_to(Path.cwd()):
-        return f"{Path(source).resolve().relative_to(Path.cwd()).as_posix()}:{kind.__qualname__}"
+    is_near = source is not None and Path(source).resolve().is_relative_to(Path.cwd())
+    if source is not None and (is_near or kind.__module__.startswith(FROM_FILE)):
+        return f"{Path(os.path.relpath(source)).as_posix()}:{kind.__qualname__}"
     return f"{kind.__module__}:{kind.__qualname__}"
 
 

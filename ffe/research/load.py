@@ -11,7 +11,7 @@ from ffe.data import sources
 from ffe.data.barset import BarSet, Series
 from ffe.data.cache import Cache
 from ffe.errors import DataError, MissingBars
-from ffe.hours import instant, interval_of, spelt
+from ffe.hours import instant, interval_of, spelt, stamp
 from ffe.model import DAY, Instrument, Nanos
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def load_bars(
     if isinstance(what, str) and Path(what).suffix not in READERS:
         what = [what]
     if isinstance(what, list | tuple):
-        return _cached([settings.instrument(name) for name in what], step, start, end, settings)
+        if not what:
+            raise DataError("No symbol is named: name one or several, as in AAPL,IBM.")
+        return _cached(list(dict.fromkeys(map(settings.instrument, what))), step, start, end, settings)
     if symbol is None:
         raise DataError("A file or a frame does not say what it is of: name its symbol, as in symbol='BTC/USD'.")
     found = BarSet((_read(what, settings.instrument(symbol), step),))
@@ -54,16 +56,20 @@ def _cached(
 ) -> BarSet:
     cache = Cache(settings.cache_path)
     _keep_samples(cache, instruments, interval)
-    spans = {(c.venue, c.symbol): (c.start, c.end) for c in cache.coverage() if c.interval == interval}
-    found = []
+    coverage, found = cache.coverage(), []
     for i in instruments:
-        if (i.venue, i.symbol) not in spans:
+        ranges = [c for c in coverage if (c.venue, c.symbol, c.interval) == (i.venue, i.symbol, interval)]
+        put_them = f"ffe data import FILE --symbol {i.symbol} --interval {spelt(interval)}"
+        if not ranges:
+            raise MissingBars(f"{i.id} {spelt(interval)}: no bars in {cache.path}. Put them there: {put_them}")
+        held, until = min(c.start for c in ranges), max(c.end for c in ranges)
+        first, last = instant(start) if start else held, instant(end) if end else until
+        if not held < last > first < until:
             raise MissingBars(
-                f"{i.id} {spelt(interval)}: no bars in {cache.path}. "
-                f"Put them there: ffe data import FILE --symbol {i.symbol} --interval {spelt(interval)}"
+                f"{i.id} {spelt(interval)}: {stamp(first)} – {stamp(last)} holds no bars; {cache.path} has "
+                f"{stamp(held)} – {stamp(until)}. Ask within that, or put more there: {put_them}"
             )
-        first, last = spans[i.venue, i.symbol]
-        found.append(cache.get(i, interval, instant(start) if start else first, instant(end) if end else last))
+        found.append(cache.get(i, interval, first, last))
     return BarSet(tuple(found))
 
 

@@ -21,13 +21,12 @@ class ScriptedOperator:
 
     def due(self, time: Nanos) -> Sequence[Command]:
         """The commands given by now; asked after the Bars of an instant."""
-        given = [command for command in self.script if command.time <= time]
-        self.script = self.script[len(given) :]
-        return [*given, *self._re_arm(time)]
+        given = [command for command in self.script if command.time <= time] if self.script else []
+        self.script = self.script[len(given) :] if given else self.script
+        return [*given, *self._re_arm(time)] if given or self.engine.guard.latches else []
 
     def _re_arm(self, time: Nanos) -> list[Command]:
         if not self.re_arms_daily or not self.engine.guard.latches:
-            self._latched_at = None
             return []
         if self._latched_at is None:
             self._latched_at = time
@@ -35,4 +34,5 @@ class ScriptedOperator:
         if not is_new_day or not self.engine.slots.is_empty:
             return []
         self.re_arms += 1
+        self._latched_at = None
         return [Command(time, Act.RE_ARM, "the scripted operator")]

@@ -49,6 +49,9 @@ def _thinned(values: np.ndarray, points: int = MOST_POINTS) -> np.ndarray:
 def _equity(axes: Axes, result: Result) -> None:
     known = result.equity.dropna()
     known = known[known > 0.0]
+    if known.empty:
+        axes.set_title("Equity was never known", loc="left", fontsize=10)
+        return
     drawdown = (1.0 - known / known.cummax()).to_numpy()
     chosen = _thinned(known.to_numpy())
     axes.plot(known.index[chosen], known.to_numpy()[chosen], color=INK, linewidth=1.1, label="equity")
@@ -58,7 +61,8 @@ def _equity(axes: Axes, result: Result) -> None:
     deepest = _thinned(-drawdown)
     below.fill_between(known.index[deepest], drawdown[deepest], color=LOSS, alpha=0.25, linewidth=0, label="drawdown")
     below.set_ylim(max(0.02, float(drawdown.max()) * 3.0), 0.0)
-    below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    below.yaxis.set_major_formatter(PercentFormatter(1.0))
+    below.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     below.set_ylabel("drawdown", color=LOSS)
     _mark_halts(axes, result)
     axes.grid(alpha=0.25)
@@ -97,8 +101,11 @@ def _refusals(axes: Axes, result: Result) -> None:
     widest = max(1.0, float((refused + gates["warned"]).max()))
     for place, (_, row) in zip(places, gates.iterrows(), strict=True):
         total = int(row["refused"] + row["data_missing"] + row["warned"])
-        note = f"cannot be reached: {row['unreachable']}" if row["unreachable"] and not total else str(total)
-        axes.text(total + widest * 0.01, float(place), note, va="center", fontsize=8, color="#777777" if not total else INK)
+        waited = f" ({row['waited']} waited for their session)" if row["waited"] else ""
+        note = f"cannot be reached: {row['unreachable']}" if row["unreachable"] and not total else f"{total}{waited}"
+        axes.text(
+            total + widest * 0.01, float(place), note, va="center", fontsize=8, color="#777777" if not total else INK
+        )
     axes.set_yticks(places, list(gates.index), fontsize=8)
     axes.set_xlim(0, widest * 1.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

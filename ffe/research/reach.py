@@ -29,5 +29,7 @@ def unreachable(
             found[Layer.CONCENTRATION] = f"sizes stop at {share:.0%} of what it leaves, and nothing else is held"
         gross = rules.slots.slots * rules.gate.concentration_ratio * share
         if gross <= rules.gate.leverage_ratio:
-            found[Layer.LEVERAGE] = f"{rules.slots.slots} slots of {rules.gate.concentration_ratio:.0%} make {gross:.1%}"
+            found[Layer.LEVERAGE] = (
+                f"{rules.slots.slots} slots of {rules.gate.concentration_ratio:.0%} make {gross:.1%}"
+            )
     return found

@@ -19,7 +19,7 @@ from ffe.records.journal import RunJournal
 from ffe.records.reader import lines
 from ffe.records.replay import Difference, compare, events
 from ffe.research.code import code_version
-from ffe.research.find import strategy_of
+from ffe.research.find import strategy_of, with_parameters
 
 if TYPE_CHECKING:
     from ffe.research.backtest import Plan
@@ -40,7 +40,7 @@ def rerun(folder: Path, plan: Plan, other_code: bool = False) -> Difference | No
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch) / folder.name
         with RunJournal(again, plan.stamp, plan.described()) as journal:
-            run(events(folder, iter(plan.feed())), plan.engine(), Nowhere(), journal)
+            run(events(folder, plan.feed().events(frozenset)), plan.engine(), Nowhere(), journal)
         return compare(folder, again, other_code)
 
 
@@ -62,7 +62,7 @@ def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
             "Compare all the same with --other-code."
         )
     settings = Settings(**{**json.loads(head["config"]), "data_folder": data_folder})
-    strategy = strategy_of(head["source"])(**head["parameters"])
+    strategy = with_parameters(strategy_of(head["source"]), head["parameters"])
     bars = _bars(head["series"], settings)
     if bars.fingerprint() != body["data"]:
         raise RecordError(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ffe.model import LAYERS, Disposition, Filled, Layer, Nanos, Outcome, Status
+from ffe.errors import NotWritable
+from ffe.model import LAYERS, Disposition, Filled, Judgement, Layer, Nanos, Outcome, Status
 from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
 from ffe.records.reader import Record, lines, records
@@ -38,6 +39,12 @@ class Happened:
     before: str
     after: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reviewed:
+    disposition: Disposition
+    judgement: Judgement
 
 
 class Result:
@@ -100,7 +107,9 @@ class Result:
             }
             for d in (record.decision for record in self.records)
         ]  # fmt: skip
-        return _timed(pd.DataFrame(rows, columns=None if rows else ["time", "instrument", "disposition", "reason", "id"]), "time")
+        return _timed(
+            pd.DataFrame(rows, columns=None if rows else ["time", "instrument", "disposition", "reason", "id"]), "time"
+        )
 
     @cached_property
     def dispositions(self) -> Counter[Disposition]:
@@ -108,25 +117,34 @@ class Result:
 
     @cached_property
     def gates(self) -> pd.DataFrame:
-        """A row a layer: how often it judged, passed, warned, refused (for what it saw, or for missing data), and how
-        often it was the first to refuse; and why it could not speak at all, where that is so."""
-        judged = [r.decision.judgement for r in self.records if r.decision.judgement and r.decision.disposition is not Disposition.SENT]
-        judged += [
-            r.decision.judgement
-            for r in self.records
-            if r.decision.disposition is Disposition.SENT and r.decision.judgement and Status.WAIVED not in r.decision.judgement.statuses
-        ]
-        said = [Counter(j.statuses[n] for j in judged) for n in range(len(LAYERS))]
+        """A row a layer: how many entries it judged, passed, warned of, refused (for what it saw, or for missing data),
+        how often it was the first to refuse, and why it could not speak at all, where that is so.
+
+        An entry that only waits for its session is not judged yet; it is counted as waited, and again when it is judged.
+        """
+        judged = [d.judgement for d in self._reviewed if d.disposition is not Disposition.WAITING]
+        said = [Counter(judgement.statuses[n] for judgement in judged) for n in range(len(LAYERS))]
         first = Counter(next((n for n, s in enumerate(j.statuses) if s in REFUSING), None) for j in judged)
         rows = [
             {
                 "judged": len(judged), "passed": counts[Status.PASSED], "warned": counts[Status.WARNED],
                 "refused": counts[Status.REFUSED], "data_missing": counts[Status.DATA_MISSING], "first": first[n],
+                "waited": self.dispositions[Disposition.WAITING] if LAYERS[n] is Layer.MARKET_HOURS else 0,
                 "unreachable": self.unreachable.get(LAYERS[n], ""),
             }
             for n, counts in enumerate(said)
         ]  # fmt: skip
         return pd.DataFrame(rows, pd.Index([layer.value for layer in LAYERS], name="layer"))
+
+    @property
+    def _reviewed(self) -> list[_Reviewed]:
+        """Every entry that the gatekeeper judged; exits are waived, not judged."""
+        decided = (record.decision for record in self.records)
+        return [
+            _Reviewed(d.disposition, d.judgement)
+            for d in decided
+            if d.judgement is not None and Status.WAIVED not in d.judgement.statuses
+        ]
 
     # ------------------------------------------------------------ the engine's own state
 
@@ -163,8 +181,11 @@ class Result:
         from ffe.research.plots import run_figure
 
         figure = run_figure(self)
-        if path is not None:
-            figure.savefig(path, dpi=120)
+        try:
+            if path is not None:
+                figure.savefig(path, dpi=120)
+        except (OSError, ValueError) as error:
+            raise NotWritable(f"{path}: {error}. Name a picture such as run.png, in a folder that is there.") from error
         return figure
 
     def replay(self) -> Difference | None:

@@ -95,7 +95,7 @@ class Breaker:
         state = self.state(now)
         if state is not BreakerState.HALF_OPEN:
             return state is BreakerState.CLOSED
-        lease_over = self._probe is None or now >= self._probe.sent + self.rules.probe_seconds * SECOND
+        lease_over = self._probe is None or now >= self._probe.sent + int(self.rules.probe_seconds * SECOND)
         return self._query_succeeded and lease_over
 
     def succeed(self, call: Call, now: Nanos) -> None:

@@ -17,7 +17,7 @@ from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import stats
 from ffe.kernels.gates import CONCENTRATION, CONFIDENCE, DRAWDOWN, FRESHNESS, HOURS, LEVERAGE, THIN
-from ffe.model import SECOND, InstrumentId, Intent, Money, Nanos, Qty, TailRisk, Venue
+from ffe.model import SECOND, Currency, InstrumentId, Intent, Money, Nanos, Qty, TailRisk, Venue
 from ffe.risk.gatekeeper import freshness_limit
 from ffe.risk.limits import GateLimits
 from ffe.risk.queue import Queue
@@ -47,23 +47,25 @@ class Facts:
 
     def equity(self, now: Nanos) -> Money:
         """Equity as far as it can be relied on: NaN while a currency that we hold something in has no fresh rate."""
-        return self.book.equity if all(self.has_fresh_rate(id, now) for id in self._held()) else math.nan
+        return self.book.equity if all(self.has_fresh_rate(currency, now) for currency in self._held()) else math.nan
 
-    def _held(self) -> set[InstrumentId]:
-        return {id for ledger in self.book.ledgers.values() for id, _ in ledger.positions()}
+    def _held(self) -> set[Currency]:
+        """The currencies in which we hold anything: quotes of positions, and cash."""
+        held: set[Currency] = set()
+        for ledger in self.book.ledgers.values():
+            held.update(self.universe[id].quote for id, _ in ledger.positions())
+            held.update(currency for currency, cash in ledger.cash.items() if cash.qty)
+        return held
 
-    def has_fresh_rate(self, id: InstrumentId, now: Nanos) -> bool:
-        """Whether the rate of an instrument's quote currency is known, and fresh while its own market is open."""
-        currency = self.universe[id].quote
+    def has_fresh_rate(self, currency: Currency, now: Nanos) -> bool:
+        """Whether a currency's rate is known, and fresh while the market that says it is open."""
         if currency == self.universe.currency:
             return True
         source = self.book.rate_source(currency)
         if source is None or source not in self.book.marks:
             return False
-        age = (now - self.book.marks[source][1]) / SECOND
-        return age <= freshness_limit(self.limits, self.universe[source].asset_class) or not self.hours[source].is_open(
-            now
-        )
+        limit = freshness_limit(self.limits, self.universe[source].asset_class)
+        return self.age(source, now) <= limit or not self.hours[source].is_open(now)
 
     def exposures(self, reversing: InstrumentId | None = None) -> Floats:
         """Signed exposure of every instrument in the account currency; one that is reviewed as if flat counts foreign parts only."""
@@ -133,7 +135,8 @@ class Facts:
         column = self.universe.index[id]
         exposure = self.exposures(id if reversing else None)
         exposure[column] += self.book.value(id, intent.qty * intent.side)
-        equity = self.equity(now) if is_proven else math.nan
+        is_known = is_proven and self.has_fresh_rate(self.universe[id].quote, now)
+        equity = self.equity(now) if is_known else math.nan
         equity = equity if equity > 0.0 else math.nan
         facts[HOURS] = 0.0 if self.hours[id].is_open(now) else 1.0
         facts[THIN] = 1.0 if self.hours[id].is_thin(now) else 0.0
@@ -168,4 +171,6 @@ class Facts:
         others = float(np.abs(exposure).sum() - abs(exposure[column]))
         by_leverage = limits.leverage_ratio * equity - others - intent.side * before
         largest = min(by_var, by_concentration, by_leverage) / unit if math.isfinite(shortfall) else math.nan
-        return TailRisk(shortfall, component, round_down(max(0.0, largest), self.universe[id].lot))
+        if math.isfinite(largest):
+            largest = round_down(max(0.0, largest), self.universe[id].lot)
+        return TailRisk(shortfall, component, largest)

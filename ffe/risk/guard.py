@@ -56,7 +56,7 @@ class Guard:
 
     def judge(self, market: Bars | Quotes, book: Book) -> Hit | None:
         """The limit of the day that is reached now and confirmed: a bar's close confirms itself, a quote needs a second."""
-        if not math.isfinite(self.day_equity):
+        if not self.day_equity > 0.0:  # the run's first money came during this day
             self.day_equity = book.equity
         hit = self._reached(book)
         is_confirmed = isinstance(market, Bars) or (self._read_before is not None and hit is not None)
@@ -64,8 +64,8 @@ class Guard:
         return hit if is_confirmed else None
 
     def _reached(self, book: Book) -> Hit | None:
-        if not math.isfinite(book.equity):
-            return None
+        if not math.isfinite(book.equity) or (book.day_pnl == 0.0 and book.unit.value == book.unit.day_start):
+            return None  # unknown, or nothing has moved today
         ours = book.day_pnl / self.day_equity if self.day_equity > 0.0 else math.nan
         for ratio, is_ours in ((ours, True), (book.unit.day_return, False)):
             if ratio <= -self.rules.day_loss_ratio or ratio >= self.rules.day_gain_ratio:

@@ -80,7 +80,7 @@ class Queue:
             return "a newer opposite signal"
         if item.kind is not Disposition.QUEUED:
             return None
-        if now > item.since + self.rules.queue_hours * HOUR:
+        if now > item.since + int(self.rules.queue_hours * HOUR):
             return f"expired after {self.rules.queue_hours:g} h"
         price = prices.get(item.instrument, item.price)
         if int(side) * (price - item.price) > self.rules.queue_dearer_ratio * item.price:

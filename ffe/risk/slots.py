@@ -43,7 +43,6 @@ from ffe.model import (
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
-from ffe.sizing import minimum_qty
 
 
 class Role(StrEnum):
@@ -71,6 +70,7 @@ class Flight:
     filled: Qty = 0.0
     unknown: bool = False
     not_found: bool = False  # beyond the horizon: only agreeing positions are missing
+    leaving: bool = False  # its cancellation is on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,8 @@ class Trade:
     opened: Nanos
     qty: Qty = 0.0  # unsigned
     average: Price = 0.0
+    stop: Price = math.nan
+    target: Price = math.nan
     flights: tuple[Flight, ...] = ()
     covered: Qty = 0.0  # what the resting protection covers
     covered_average: Price = 0.0
@@ -129,6 +131,17 @@ class Trade:
 
     def without(self, order: OrderId) -> Trade:
         return replace(self, flights=tuple(flight for flight in self.flights if flight.order != order))
+
+    @property
+    def is_calm(self) -> bool:
+        """Open, with a resting protection that covers it, and nothing else under way: only the watch may stir it."""
+        if self.closing or self.held_back or len(self.flights) != 1 or not self.is_covered:
+            return False
+        return self.flights[0].role is Role.PROTECT and not self.flights[0].unknown
+
+    @property
+    def is_covered(self) -> bool:
+        return self.covered == self.qty and self.covered_average == self.average
 
     @property
     def reserved(self) -> Qty:
@@ -177,8 +190,13 @@ class Slots:
         return [trade for trade in self._trades if trade is not None]
 
     @property
+    def count(self) -> int:
+        """How many trades are not proven flat."""
+        return len(self._trades) - self._trades.count(None)
+
+    @property
     def is_empty(self) -> bool:
-        return not any(self._trades)
+        return self.count == 0
 
     def trade(self, instrument: InstrumentId) -> Trade | None:
         for trade in self._trades:
@@ -225,8 +243,9 @@ class Slots:
 
     def add(self, trade: Trade, intent: Intent, order: OrderId, now: Nanos) -> None:
         """An add shares the slot; its own stop and target hold from now on."""
-        kept = replace(trade.intent, stop=intent.stop, target=intent.target)
-        self.sent(replace(trade, intent=kept, covered=0.0), order, Role.ENTRY, intent.qty, now)
+        kept = replace(trade, intent=replace(trade.intent, stop=intent.stop, target=intent.target), covered=0.0)
+        stop, target = self.levels(kept)
+        self.sent(replace(kept, stop=stop, target=target), order, Role.ENTRY, intent.qty, now)
 
     def protecting(self, trade: Trade, order: OrderId, now: Nanos) -> None:
         """A protection leaves for the whole position, in place of the one that rested."""
@@ -252,7 +271,9 @@ class Slots:
         is_market = isinstance(event, Bars | Quotes)
         for trade in self.trades():
             if is_market:
-                trade = self._watched(replace(trade, held_back=False) if trade.held_back else trade, event.time)
+                trade = self._watched(trade, event.time)
+            if trade.is_calm:
+                continue
             if is_market or (isinstance(event, Failed) and not event.query):
                 yield from self._questions(trade)
             if want := self._need(trade):
@@ -266,29 +287,31 @@ class Slots:
                 yield Query(venue, None if flight.not_found else flight.order)
 
     def _need(self, trade: Trade) -> Want | None:
-        if not trade.qty or trade.held_back or trade.flight(Role.EXIT):
+        if not trade.qty or trade.held_back or trade.flight(Role.EXIT) or self.is_dust(trade):
             return None
         if trade.closing:
             return WantExit(trade.instrument, trade.closing)
         protect = trade.flight(Role.PROTECT)
-        is_covered = trade.covered == trade.qty and trade.covered_average == trade.average
-        if is_covered or (protect and protect.unknown):
+        if trade.is_covered or (protect and protect.unknown):
             return None
-        return WantProtect(trade.instrument, *self.levels(trade), protect.order if protect else None)
+        return WantProtect(trade.instrument, trade.stop, trade.target, protect.order if protect else None)
 
     def _watched(self, trade: Trade, now: Nanos) -> Trade:
         """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
+        if trade.held_back:
+            trade = self._put(replace(trade, held_back=False))
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))
-        if trade.qty and read_at == now and not trade.closing:
-            half = self.universe[trade.instrument].spread / 2.0
-            beyond = fills.is_beyond_stop(mid, int(trade.side), self.levels(trade)[0], half)
-            if beyond or trade.beyond:
-                trade = replace(trade, beyond=beyond, closing="watch" if beyond and trade.beyond else "")
-        self._put(trade)
+        if not trade.qty or read_at != now or trade.closing:
+            return trade
+        half = self.universe[trade.instrument].spread / 2.0
+        beyond = fills.is_beyond_stop(mid, int(trade.side), trade.stop, half)
+        if beyond or trade.beyond:
+            trade = self._put(replace(trade, beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
         return trade
 
-    def _put(self, trade: Trade) -> None:
+    def _put(self, trade: Trade) -> Trade:
         self._trades[trade.slot] = trade
+        return trade
 
     def _owner(self, order: OrderId | None) -> Trade | None:
         return self._trades[self._orders[order]] if order is not None and order in self._orders else None
@@ -334,7 +357,7 @@ class Slots:
             return trade
         match answer:
             case Accepted() | Report(state=Known.WORKING):
-                known = trade.with_flight(replace(flight, unknown=False, not_found=False))
+                known = trade.with_flight(replace(flight, unknown=False, not_found=False, leaving=False))
                 return replace(known, tries=0) if flight.role is Role.PROTECT else known
             case Failed(query=False):
                 return trade.with_flight(replace(flight, unknown=True))
@@ -381,17 +404,24 @@ class Slots:
         position = self.book.ours(trade.instrument)
         trade = replace(trade, qty=abs(position.qty), average=position.average)
         if trade.qty and not self.is_dust(trade):
-            return self._put(trade)
+            stop, target = self.levels(trade)
+            self._put(replace(trade, stop=stop, target=target))
+            return
         protect = trade.flight(Role.PROTECT)
-        if protect and len(trade.flights) == 1:
+        if protect and len(trade.flights) == 1 and not (protect.unknown or protect.leaving):
+            # The slot is free when the stop is proven gone: one that still rests could open a position.
             self._cancels.append(Cancel(self.universe[trade.instrument].venue, protect.order))
-            trade = self._ended(trade, protect)
-        return self._put(trade) if trade.flights else self._free(trade, answer)
+            trade = trade.with_flight(replace(protect, leaving=True))
+        if trade.flights:
+            self._put(trade)
+        else:
+            self._free(trade, answer)
 
     def is_dust(self, trade: Trade) -> bool:
         """Less than the venue would take: it stays in the book as exposure and holds no slot."""
         instrument = self.universe[trade.instrument]
-        return trade.qty < minimum_qty(instrument, trade.average) * (1.0 - 1e-9)
+        least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / (trade.average or 1.0))
+        return trade.qty < least * (1.0 - 1e-9)
 
     def _free(self, trade: Trade, answer: Answer) -> None:
         self._trades[trade.slot] = None

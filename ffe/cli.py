@@ -1,0 +1,234 @@
+"""The command line: parses, calls, prints. A user's error is one clear message and exit code 1; ours keeps its traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from ffe.errors import ConfigError, FfeError
+
+if TYPE_CHECKING:
+    from ffe.config import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="One engine core for backtests and live trading.")
+data_app = typer.Typer(no_args_is_help=True, help="The bars in the cache.")
+decisions_app = typer.Typer(no_args_is_help=True, help="Why it traded, and why it did not.")
+app.add_typer(data_app, name="data")
+app.add_typer(decisions_app, name="decisions")
+
+ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="Settings file; ffe.toml where there is one.")]  # noqa: UP045
+RunOption = Annotated[Optional[Path], typer.Option("--run", help="A run's folder; the newest run where none is named.")]  # noqa: UP045
+
+
+def main() -> None:
+    """The entry point."""
+    with told():
+        app(standalone_mode=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what a caller can fix into one message on stderr."""
+    try:
+        yield
+    except FfeError as error:
+        from rich.console import Console
+
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from None
+
+
+def _settings(config: Path | None, data: Path | None = None) -> Settings:
+    from ffe.config import load_settings
+
+    settings = load_settings(config)
+    return settings.but(data_folder=data) if data else settings
+
+
+@app.command()
+def backtest(
+    strategy: Annotated[str, typer.Argument(help="Where the strategy is, as in strategies/ma_cross.py:MaCross.")],
+    symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="Symbols, comma separated or repeated.")],
+    interval: Annotated[str, typer.Option(help="The bars' interval: 15m, 1h, 1d.")] = "1d",
+    since: Annotated[Optional[str], typer.Option("--from", help="Load bars from this time on.")] = None,  # noqa: UP045
+    until: Annotated[Optional[str], typer.Option("--to", help="Load bars up to this time.")] = None,  # noqa: UP045
+    start: Annotated[Optional[str], typer.Option(help="Trade from here on; bars before it prime the engine.")] = None,  # noqa: UP045
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="A parameter, as in fast=20.")] = None,  # noqa: UP045
+    plot: Annotated[Optional[Path], typer.Option(help="Save the picture here.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Run a strategy over cached bars through the whole core, and keep every decision."""
+    from ffe.research.backtest import backtest as run
+    from ffe.research.find import strategy_of, with_parameters
+    from ffe.research.load import load_bars
+    from ffe.research.show import progress_bar, show
+
+    settings = _settings(config)
+    chosen = with_parameters(strategy_of(strategy), _parameters(set_ or []))
+    bars = load_bars(
+        [name for item in symbols for name in item.split(",") if name], interval, since, until, config=settings
+    )
+    with progress_bar(f"{chosen.name} over {sum(len(s) for s in bars):,} bars") as progress:
+        result = run(chosen, bars, settings, start=start, progress=progress)
+    show(result)
+    if plot is not None:
+        result.plot(plot)
+        typer.echo(f"Picture: {plot}")
+
+
+def _parameters(given: list[str]) -> dict[str, str]:
+    wrong = [item for item in given if "=" not in item]
+    if wrong:
+        raise ConfigError(f"--set {wrong[0]}: write it as name=value, as in --set fast=20.")
+    return dict(item.split("=", 1) for item in given)
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    other_code: Annotated[
+        bool, typer.Option("--other-code", help="Also if another version of the code ran it.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run a run again from its journal and compare every byte; nothing is sent anywhere."""
+    from ffe.research.rerun import plan_of, rerun
+
+    difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code), other_code)
+    if difference is None:
+        typer.echo(f"{run}: the same bytes.")
+        return
+    typer.echo(f"{difference.file}:{difference.line} differs\n  then {difference.a}\n  now  {difference.b}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command("config")
+def print_config(config: ConfigOption = None) -> None:
+    """Print every setting with its value, as JSON."""
+    typer.echo(_settings(config).model_dump_json(indent=2))
+
+
+@app.command()
+def demo() -> None:
+    """Run the demonstration."""
+    from ffe.demo import main as run_demo
+
+    run_demo()
+
+
+# ---------------------------------------------------------------- data
+
+
+@data_app.command("list")
+def list_data(config: ConfigOption = None) -> None:
+    """List what the cache holds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ffe.data.cache import Cache
+    from ffe.hours import spelt, stamp
+
+    cache, table = Cache(_settings(config).cache_path), Table("symbol", "venue", "interval", "first", "last", "bars")
+    for held in cache.series():
+        table.add_row(
+            held.symbol, held.venue, spelt(held.interval), stamp(held.first), stamp(held.last), f"{held.bars:,}"
+        )
+    if not table.row_count:
+        typer.echo(f"{cache.path} holds no bars yet: ffe data import FILE --symbol BTC/USD --interval 1h")
+        return
+    Console().print(table)
+
+
+@data_app.command("import")
+def import_data(
+    file: Annotated[
+        Path, typer.Argument(help="A csv or parquet file: time (the bar's open, UTC), open, high, low, close, volume.")
+    ],
+    symbol: Annotated[str, typer.Option(help="What the bars are of.")],
+    interval: Annotated[str, typer.Option(help="15m, 1h, 1d.")],
+    config: ConfigOption = None,
+) -> None:
+    """Check the bars of a file and put them into the cache."""
+    from ffe.data.cache import Cache
+    from ffe.data.quality import gaps, outside
+    from ffe.research.load import load_bars
+
+    settings = _settings(config)
+    for series in load_bars(file, interval, symbol=symbol, config=settings):
+        changed = Cache(settings.cache_path).put(series)
+        typer.echo(
+            f"{series!r} into {settings.cache_path}: {len(gaps(series))} gaps, "
+            f"{outside(series)} bars outside its market's hours, {changed} bars changed."
+        )
+
+
+# ---------------------------------------------------------------- decisions
+
+
+@decisions_app.command("list")
+def list_decisions(
+    run: RunOption = None,
+    symbol: Annotated[Optional[str], typer.Option(help="Only this instrument.")] = None,  # noqa: UP045
+    disposition: Annotated[Optional[str], typer.Option(help="Only these: sent, refused, queued, …")] = None,  # noqa: UP045
+    layer: Annotated[Optional[str], typer.Option(help="Only what this layer refused, as in VAR.")] = None,  # noqa: UP045
+    last: Annotated[int, typer.Option(help="How many, the newest; 0: all.")] = 20,
+    config: ConfigOption = None,
+) -> None:
+    """List decisions, the newest last."""
+    from ffe.research.show import show_decisions
+
+    show_decisions(_run(run, config), symbol, disposition, layer, last)
+
+
+@decisions_app.command()
+def why(
+    id: Annotated[str, typer.Argument(help="The decision's id, or its beginning.")],
+    run: RunOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a decision fell as it did: each layer with fact, limit and room, and what came of it."""
+    from ffe.records.reader import aftermath, explain, find
+
+    folder = _run(run, config)
+    record = find(folder, id)
+    typer.echo(explain(record, aftermath(folder, record.decision)))
+
+
+@decisions_app.command()
+def verify(
+    run: Annotated[
+        Optional[Path], typer.Argument(help="A run's folder or a live root; the newest run by default.")
+    ] = None,  # noqa: UP045
+    anchor: Annotated[Optional[str], typer.Option(help="A head hash noted elsewhere: catches a cut tail.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Check that no record was edited, deleted, reordered or cut."""
+    from ffe.records.verify import verify as check
+
+    report = check(_run(run, config), anchor)
+    for finding in report.findings:
+        typer.echo(f"{'torn by a crash' if finding.torn else 'TAMPERED'}: {finding}", err=True)
+    verdict = "intact" if report.is_good else "NOT what was written"
+    typer.echo(f"{report.path}: {report.lines} lines and {report.decisions} decisions, {verdict}; head {report.head}")
+    if not report.is_good:
+        raise typer.Exit(1)
+
+
+def _run(run: Path | None, config: Path | None) -> Path:
+    """The folder that was named, or the newest run's."""
+    if run is not None:
+        if not run.is_dir():
+            raise ConfigError(f"{run}: no such folder. `ls {_settings(config).data_folder / 'runs'}` shows the runs.")
+        return run
+    root = _settings(config).data_folder / "runs"
+    runs = sorted((p for p in root.glob("*") if p.is_dir()), key=lambda p: p.stat().st_mtime_ns)
+    if not runs:
+        raise ConfigError(
+            f"{root} holds no run yet. Make one: ffe backtest strategies/ma_cross.py:MaCross --symbols AAPL"
+        )
+    return runs[-1]

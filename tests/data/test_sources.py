@@ -1,0 +1,178 @@
+"""One set of bars read from every kind of source is the same; what a source lacks is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from ffe.data import sources
+from ffe.data.barset import BarSet, Series
+from ffe.errors import BadBars, DataError, MissingBars, UnknownSymbol
+from ffe.hours import stamp
+from ffe.model import DAY, HOUR, AssetClass
+from tests.data.values import AAPL, BTC, EUR, instrument, series
+
+THREE = series(BTC, "2024-01-01", 3)
+ROWS = """\
+2024-01-01 00:00:00,99.5,101,99,100,7
+2024-01-01 01:00:00,100.5,102,100,101,7
+2024-01-01 02:00:00,101.5,103,101,102,7
+"""
+HEAD = "time,open,high,low,close,volume\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "bars.csv"
+    path.write_text(text)
+    return path
+
+
+def by_csv(folder: Path) -> Series:
+    return sources.from_csv(written(folder, HEAD + ROWS), BTC, HOUR)
+
+
+def by_parquet(folder: Path) -> Series:
+    path = folder / "bars.parquet"
+    duckdb.read_csv(str(written(folder, HEAD + ROWS))).write_parquet(str(path))
+    return sources.from_parquet(path, BTC, HOUR)
+
+
+def by_frame(folder: Path) -> Series:
+    return sources.from_frame(pd.read_csv(written(folder, HEAD + ROWS), parse_dates=["time"]), BTC, HOUR)
+
+
+def by_index(folder: Path) -> Series:
+    frame = pd.read_csv(written(folder, HEAD + ROWS), parse_dates=["time"], index_col="time")
+    return sources.from_frame(frame.tz_localize("UTC").tz_convert("America/New_York"), BTC, HOUR)
+
+
+@pytest.mark.parametrize("read", [by_csv, by_parquet, by_frame, by_index])
+def test_every_source_gives_the_same_bytes(read: Callable[[Path], Series], tmp_path: Path) -> None:
+    assert BarSet((read(tmp_path),)).fingerprint() == BarSet((THREE,)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Timestamp,OPEN,High,low,Close,Volume\n",
+        "date,open,high,low,close,volume\n",
+        "DateTime,Open,High,Low,Close,VOLUME\n",
+    ],
+)
+def test_columns_may_be_called_in_any_case_and_time_by_four_names(head: str, tmp_path: Path) -> None:
+    assert len(sources.from_csv(written(tmp_path, head + ROWS), BTC, HOUR)) == 3
+
+
+def test_columns_may_stand_in_any_order_among_others(tmp_path: Path) -> None:
+    text = "note,close,open,low,high,trades,volume,time\nx,100,99.5,99,101,3,7,2024-01-01T02:00:00+02:00\n"
+    one = sources.from_csv(written(tmp_path, text), BTC, HOUR)
+    assert (one.open[0], one.high[0], one.low[0], one.close[0], one.volume[0]) == (99.5, 101, 99, 100, 7)
+    assert stamp(int(one.open_time[0])) == "2024-01-01 00:00"
+
+
+@pytest.mark.parametrize("lacking", ["time", "open", "high", "low", "close", "volume"])
+def test_missing_column_is_named_with_what_there_is(lacking: str, tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD.replace(lacking, "other") + ROWS)
+    with pytest.raises(MissingBars, match=rf"bars\.csv has no column {lacking}, but .*other.* Rename"):
+        sources.from_csv(path, BTC, HOUR)
+    with pytest.raises(MissingBars, match=f"the frame of kraken:BTC/USD 1h has no column {lacking}"):
+        sources.from_frame(pd.read_csv(path), BTC, HOUR)
+
+
+def test_cell_that_is_no_number_is_refused_by_its_row(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + ROWS.replace("102,100", "lots,100"))
+    with pytest.raises(BadBars, match="row 1 at 2024-01-01 01:00: high is nan, not a number"):
+        sources.from_csv(path, BTC, HOUR)
+    with pytest.raises(BadBars, match="row 1 at 2024-01-01 01:00: high is nan, not a number"):
+        sources.from_frame(pd.read_csv(path, parse_dates=["time"]), BTC, HOUR)
+
+
+def test_row_without_a_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadBars, match="row 1 has no time"):
+        sources.from_csv(written(tmp_path, HEAD + ROWS.replace("2024-01-01 01:00:00", "")), BTC, HOUR)
+
+
+def test_times_that_are_numbers_are_not_guessed_at(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + "1704067200,99.5,101,99,100,7\n")
+    with pytest.raises(DataError, match=r"its column time is BIGINT\. Write times as 2024-03-29T21:00:00"):
+        sources.from_csv(path, BTC, HOUR)
+    with pytest.raises(DataError, match=r"its times are int64\. Make them datetimes"):
+        sources.from_frame(pd.read_csv(path), BTC, HOUR)
+
+
+def test_rows_stay_in_the_order_of_the_file_and_are_judged_in_it(tmp_path: Path) -> None:
+    backwards = "\n".join(reversed(ROWS.splitlines()))
+    with pytest.raises(BadBars, match="row 1 at 2024-01-01 01:00: earlier than the row before"):
+        sources.from_csv(written(tmp_path, HEAD + backwards), BTC, HOUR)
+
+
+def test_missing_empty_and_foreign_files_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(MissingBars, match=r"nowhere\.csv: no such file"):
+        sources.from_csv(tmp_path / "nowhere.csv", BTC, HOUR)
+    with pytest.raises(MissingBars, match="the source holds no rows"):
+        sources.from_frame(pd.DataFrame(columns=HEAD.strip().split(",")).astype({"time": "datetime64[ns]"}), BTC, HOUR)
+    with pytest.raises(DataError, match=r"bars\.csv cannot be read"):
+        sources.from_parquet(written(tmp_path, HEAD + ROWS), BTC, HOUR)
+
+
+def test_date_of_a_stock_is_its_trading_day(tmp_path: Path) -> None:
+    days = "2024-07-02,1,1,1,1,1\n2024-07-03,1,1,1,1,1\n2024-07-05,1,1,1,1,1\n"
+    s = sources.from_csv(written(tmp_path, HEAD + days), AAPL, DAY)
+    assert [stamp(t) for t in s.open_time.tolist()] == [f"2024-07-0{day} 13:30" for day in (2, 3, 5)]
+    assert [stamp(t) for t in s.close_time.tolist()] == ["2024-07-02 20:00", "2024-07-03 17:00", "2024-07-05 20:00"]
+
+
+def test_date_of_a_currency_is_the_day_that_ends_at_17_new_york(tmp_path: Path) -> None:
+    s = sources.from_csv(written(tmp_path, HEAD + "2024-03-11,1,1,1,1,1\n"), EUR, DAY)
+    assert (stamp(int(s.open_time[0])), stamp(int(s.close_time[0]))) == ("2024-03-10 21:00", "2024-03-11 21:00")
+
+
+def test_date_without_trading_is_refused_by_its_row(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + "2024-07-03,1,1,1,1,1\n2024-07-04,1,1,1,1,1\n")
+    with pytest.raises(BadBars, match="row 1 at 2024-07-04 00:00: XNYS does not trade on this date"):
+        sources.from_csv(path, AAPL, DAY)
+
+
+def test_frame_can_change_after_it_was_read(tmp_path: Path) -> None:
+    frame = pd.read_csv(written(tmp_path, HEAD + ROWS), parse_dates=["time"])
+    s = sources.from_frame(frame, BTC, HOUR)
+    frame.iloc[0, 1] = 0.0
+    assert s.open[0] == 99.5
+
+
+@pytest.fixture(scope="module")
+def stocks() -> BarSet:
+    return sources.sample_stocks([instrument(s, AssetClass.STOCK, "XNYS", "nyse") for s in sources.SAMPLE_STOCKS])
+
+
+def test_sample_stocks_are_four_of_daily_bars(stocks: BarSet) -> None:
+    assert {s.instrument.symbol: len(s) for s in stocks} == {"AAPL": 3270, "GOOG": 2148, "IBM": 3270, "MSFT": 3270}
+
+
+def test_sample_stocks_open_and_close_with_new_york(stocks: BarSet) -> None:
+    apple = {stamp(opens): stamp(closes) for opens, closes in zip(*(t.tolist() for t in _times(stocks)), strict=True)}
+    assert apple["2000-03-31 14:30"] == "2000-03-31 21:00"  # clocks went forward on 2 April 2000
+    assert apple["2000-04-03 13:30"] == "2000-04-03 20:00"
+    assert apple["2012-11-23 14:30"] == "2012-11-23 18:00"  # the day after Thanksgiving
+
+
+def test_split_leaves_no_jump_in_the_sample(stocks: BarSet) -> None:
+    apple = stocks.series[0]
+    day = int(np.searchsorted(apple.open_time, pd.Timestamp("2005-02-28").value))  # two for one
+    assert apple.close[day] / apple.close[day - 1] == pytest.approx(44.86 * 2 / 88.99, rel=0.01)
+
+
+def test_stock_that_is_no_sample_is_refused() -> None:
+    with pytest.raises(
+        UnknownSymbol, match=r"kraken:BTC/USD is not among the sample stocks\. Use AAPL, GOOG, IBM, MSFT"
+    ):
+        sources.sample_stocks([BTC])
+
+
+def _times(stocks: BarSet) -> tuple[np.ndarray, np.ndarray]:
+    return stocks.series[0].open_time, stocks.series[0].close_time
