@@ -1,4 +1,4 @@
-"""Finance Feedback Engine: one engine core for backtests and live trading. This is the whole public door, loaded lazily."""
+"""Finance Feedback Engine: one engine core for backtests and live trading. The whole public door, loaded lazily."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,18 +6,32 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pydantic import Field
+    from pydantic import Field as Field
 
-    from ffe.brokers.sim import Deposit, SimBroker
-    from ffe.config import Settings, load_settings
-    from ffe.data.barset import BarSet, Series
-    from ffe.errors import FfeError
-    from ffe.feeds.synthetic import synthetic
-    from ffe.model import Act, Bar, Bars, Command, Holding, Instrument, Side, Signal
-    from ffe.research.backtest import backtest
-    from ffe.research.load import load_bars
-    from ffe.research.result import Result
-    from ffe.strategy import Columns, Signals, Strategy, View
+    from ffe.brokers.sim import Deposit as Deposit
+    from ffe.brokers.sim import SimBroker as SimBroker
+    from ffe.config import Settings as Settings
+    from ffe.config import load_settings as load_settings
+    from ffe.data.barset import BarSet as BarSet
+    from ffe.data.barset import Series as Series
+    from ffe.errors import FfeError as FfeError
+    from ffe.feeds.synthetic import synthetic as synthetic
+    from ffe.model import Act as Act
+    from ffe.model import Bar as Bar
+    from ffe.model import Bars as Bars
+    from ffe.model import Command as Command
+    from ffe.model import Filled as Filled
+    from ffe.model import Holding as Holding
+    from ffe.model import Instrument as Instrument
+    from ffe.model import Side as Side
+    from ffe.model import Signal as Signal
+    from ffe.research.backtest import backtest as backtest
+    from ffe.research.load import load_bars as load_bars
+    from ffe.research.result import Result as Result
+    from ffe.strategy import Columns as Columns
+    from ffe.strategy import Signals as Signals
+    from ffe.strategy import Strategy as Strategy
+    from ffe.strategy import View as View
 
 _HOMES = {
     "backtest": "ffe.research.backtest",  # run a strategy over bars through the whole core
@@ -30,6 +44,7 @@ _HOMES = {
     "View": "ffe.strategy",  # what `on_event` sees
     "Bar": "ffe.model",  # one bar, as `on_event` sees it
     "Bars": "ffe.model",  # the event of all bars that close at one instant
+    "Filled": "ffe.model",  # the event of a part of an order that traded
     "Signal": "ffe.model",  # one decision
     "Side": "ffe.model",  # LONG, SHORT, FLAT
     "Settings": "ffe.config",  # every number a run depends on

@@ -32,7 +32,7 @@ def observe(history: History, *bars: Bar, rate: float | None = None) -> None:
 
 
 def column(history: History, of: Instrument, days: int) -> list[float]:
-    return history.closes.table[:days, UNIVERSE.index[of.id]].tolist()
+    return [float(close) for close in history.closes.table[:days, UNIVERSE.index[of.id]]]
 
 
 # ---------------------------------------------------------------- days

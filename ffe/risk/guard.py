@@ -59,9 +59,11 @@ class Guard:
         if not self.day_equity > 0.0:  # the run's first money came during this day
             self.day_equity = book.equity
         hit = self._reached(book)
-        is_confirmed = isinstance(market, Bars) or (self._read_before is not None and hit is not None)
-        self._read_before = hit
-        return hit if is_confirmed else None
+        before, self._read_before = self._read_before, hit
+        if hit is None or isinstance(market, Bars):
+            return hit
+        # A day that is bad for other reasons must not confirm a single price of ours.
+        return hit if before is not None and before.ours >= hit.ours else None
 
     def _reached(self, book: Book) -> Hit | None:
         if not math.isfinite(book.equity) or (book.day_pnl == 0.0 and book.unit.value == book.unit.day_start):

@@ -6,6 +6,7 @@ These are plain values: the configuration fills them, the core only reads them.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, fields
 
 SLOT_CEILING = 2  # fixed: no configuration raises it
@@ -15,9 +16,9 @@ def _check(rules: object, **bounds: tuple[float, float]) -> None:
     """Refuse a number outside its bounds, naming it; every other number only has to be positive."""
     for field in fields(rules):  # type: ignore[arg-type]
         value = getattr(rules, field.name)
-        low, high = bounds.get(field.name, (math.ulp(0.0), math.inf))
+        low, high = bounds.get(field.name, (math.ulp(0.0), sys.float_info.max))
         if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-            wanted = f"lie between {low:g} and {high:g}" if field.name in bounds else "be positive"
+            wanted = f"lie between {low:g} and {high:g}" if field.name in bounds else "be positive and finite"
             raise ValueError(f"{field.name} = {value}: must {wanted}")
 
 
@@ -47,7 +48,7 @@ class GateLimits:
 
     def __post_init__(self) -> None:
         _check(self, correlation_threshold=(-1, 1), cross_venue_threshold=(-1, 1), var_level=(1e-6, 0.5),
-               confidence_floor=(0, 100), minimum_returns=(2, self.window_returns), volatility_days=(2, math.inf))  # fmt: skip
+               confidence_floor=(0, 100), minimum_returns=(2, self.window_returns), volatility_days=(2, 1e4))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

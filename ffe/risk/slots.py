@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from ffe.book import Book, Booked
 from ffe.kernels import fills
@@ -59,8 +60,7 @@ class SlotState(StrEnum):
     CLOSING = "closing"
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
+class Flight(NamedTuple):
     """An order that left and may still do something; unknown while no usable answer has come."""
 
     order: OrderId
@@ -73,8 +73,7 @@ class Flight:
     leaving: bool = False  # its cancellation is on its way
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What a trade's fills add up to; values are quantity x price."""
 
     entry_qty: Qty = 0.0
@@ -89,16 +88,15 @@ class Tally:
         fill, size, gained = booked.fill, abs(booked.fill.qty), 0.0
         if fill.optimistic is not None:
             gained = size * int(side) * (fill.optimistic - fill.price) * rate
-        tally = replace(
-            self, pnl=self.pnl + booked.net, fees=self.fees + booked.fees, optimistic=self.optimistic + gained
+        tally = self._replace(
+            pnl=self.pnl + booked.net, fees=self.fees + booked.fees, optimistic=self.optimistic + gained
         )
         if fill.qty * side > 0.0:
-            return replace(tally, entry_qty=tally.entry_qty + size, entry_value=tally.entry_value + size * fill.price)
-        return replace(tally, exit_qty=tally.exit_qty + size, exit_value=tally.exit_value + size * fill.price)
+            return tally._replace(entry_qty=tally.entry_qty + size, entry_value=tally.entry_value + size * fill.price)
+        return tally._replace(exit_qty=tally.exit_qty + size, exit_value=tally.exit_value + size * fill.price)
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(NamedTuple):
     """What one slot holds. qty and average are the position's as filled; flights are its orders under way."""
 
     slot: int
@@ -120,17 +118,17 @@ class Trade:
     held_back: bool = False  # an exit failed: wait for the next market event
     closing: str = ""  # why it is to be closed; empty: it is not
     cause: str = ""
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = Tally()
 
     def flight(self, role: Role) -> Flight | None:
         return next((flight for flight in self.flights if flight.role is role), None)
 
     def with_flight(self, flight: Flight) -> Trade:
         others = tuple(other for other in self.flights if other.order != flight.order)
-        return replace(self, flights=(*others, flight))
+        return self._replace(flights=(*others, flight))
 
     def without(self, order: OrderId) -> Trade:
-        return replace(self, flights=tuple(flight for flight in self.flights if flight.order != order))
+        return self._replace(flights=tuple(flight for flight in self.flights if flight.order != order))
 
     @property
     def is_calm(self) -> bool:
@@ -243,16 +241,16 @@ class Slots:
 
     def add(self, trade: Trade, intent: Intent, order: OrderId, now: Nanos) -> None:
         """An add shares the slot; its own stop and target hold from now on."""
-        kept = replace(trade, intent=replace(trade.intent, stop=intent.stop, target=intent.target), covered=0.0)
+        kept = trade._replace(intent=replace(trade.intent, stop=intent.stop, target=intent.target), covered=0.0)
         stop, target = self.levels(kept)
-        self.sent(replace(kept, stop=stop, target=target), order, Role.ENTRY, intent.qty, now)
+        self.sent(kept._replace(stop=stop, target=target), order, Role.ENTRY, intent.qty, now)
 
     def protecting(self, trade: Trade, order: OrderId, now: Nanos) -> None:
         """A protection leaves for the whole position, in place of the one that rested."""
         old = trade.flight(Role.PROTECT)
         if old:
             trade = self._ended(trade, old)
-        self.sent(replace(trade, covered=trade.qty, covered_average=trade.average), order, Role.PROTECT, trade.qty, now)
+        self.sent(trade._replace(covered=trade.qty, covered_average=trade.average), order, Role.PROTECT, trade.qty, now)
 
     def sent(self, trade: Trade, order: OrderId, role: Role, qty: Qty, now: Nanos) -> None:
         self._put(trade.with_flight(Flight(order, role, qty, now)))
@@ -262,7 +260,7 @@ class Slots:
         """Want every trade (or one) closed: entries under way are cancelled, positions leave at market."""
         for trade in self.trades():
             if instrument in (None, trade.instrument) and not trade.closing:
-                self._put(replace(trade, closing=reason))
+                self._put(trade._replace(closing=reason))
                 if entry := trade.flight(Role.ENTRY):
                     self._cancels.append(Cancel(self.universe[trade.instrument].venue, entry.order))
 
@@ -299,14 +297,14 @@ class Slots:
     def _watched(self, trade: Trade, now: Nanos) -> Trade:
         """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
         if trade.held_back:
-            trade = self._put(replace(trade, held_back=False))
+            trade = self._put(trade._replace(held_back=False))
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))
         if not trade.qty or read_at != now or trade.closing:
             return trade
         half = self.universe[trade.instrument].spread / 2.0
         beyond = fills.is_beyond_stop(mid, int(trade.side), trade.stop, half)
         if beyond or trade.beyond:
-            trade = self._put(replace(trade, beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
+            trade = self._put(trade._replace(beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
         return trade
 
     def _put(self, trade: Trade) -> Trade:
@@ -332,7 +330,7 @@ class Slots:
     def carry(self, instrument: InstrumentId, net: Money) -> None:
         """Financing is part of what a trade earned."""
         if trade := self.trade(instrument):
-            self._put(replace(trade, tally=replace(trade.tally, pnl=trade.tally.pnl + net)))
+            self._put(trade._replace(tally=trade.tally._replace(pnl=trade.tally.pnl + net)))
 
     def _liquidated(self, answer: Answer) -> Trade | None:
         """The trade that an unsolicited fill closes: the venue's own liquidation."""
@@ -345,10 +343,10 @@ class Slots:
         fill = booked.fill
         tally = trade.tally.add(booked, trade.side, self.book.rate(self.universe[fill.instrument].quote))
         if flight := _flight_of(trade, order):
-            trade = trade.with_flight(replace(flight, filled=flight.filled + abs(fill.qty), unknown=False))
+            trade = trade.with_flight(flight._replace(filled=flight.filled + abs(fill.qty), unknown=False))
         if fill.cause is Cause.ENTRY:
-            return replace(trade, tally=tally)
-        return replace(trade, tally=tally, cause=trade.closing if fill.cause is Cause.EXIT else str(fill.cause))
+            return trade._replace(tally=tally)
+        return trade._replace(tally=tally, cause=trade.closing if fill.cause is Cause.EXIT else str(fill.cause))
 
     def _answered(self, trade: Trade, answer: Answer) -> Trade:
         """What the answer says of its order, fills apart."""
@@ -357,13 +355,14 @@ class Slots:
             return trade
         match answer:
             case Accepted() | Report(state=Known.WORKING):
-                known = trade.with_flight(replace(flight, unknown=False, not_found=False, leaving=False))
-                return replace(known, tries=0) if flight.role is Role.PROTECT else known
+                if flight.unknown or flight.not_found or flight.leaving:
+                    trade = trade.with_flight(flight._replace(unknown=False, not_found=False, leaving=False))
+                return trade._replace(tries=0) if flight.role is Role.PROTECT and trade.tries else trade
             case Failed(query=False):
-                return trade.with_flight(replace(flight, unknown=True))
+                return trade.with_flight(flight._replace(unknown=True))
             case Report(state=Known.NOT_FOUND):
                 horizon = self.universe.accounts[answer.venue].horizon
-                return trade.with_flight(replace(flight, not_found=answer.time >= flight.sent + horizon))
+                return trade.with_flight(flight._replace(not_found=answer.time >= flight.sent + horizon))
             case Rejected() | Withheld() | Cancelled():
                 return self._failed(trade, flight)
             case Filled(done=True) | Report(state=Known.DONE):
@@ -374,17 +373,17 @@ class Slots:
         """An order came to nothing: an exit waits for the next market event, a protection has so many tries."""
         trade = self._ended(trade, flight)
         if flight.role is Role.EXIT:
-            return replace(trade, held_back=True)
+            return trade._replace(held_back=True)
         if flight.role is Role.ENTRY:
             return trade
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or ("stop could not be placed" if is_spent else "")
-        return replace(trade, tries=trade.tries + 1, closing=closing)
+        return trade._replace(tries=trade.tries + 1, closing=closing)
 
     def _ended(self, trade: Trade, flight: Flight) -> Trade:
         self._orders.pop(flight.order, None)
         trade = trade.without(flight.order)
-        return replace(trade, covered=0.0) if flight.role is Role.PROTECT else trade
+        return trade._replace(covered=0.0) if flight.role is Role.PROTECT else trade
 
     def _prove_gone(self, read: AccountRead) -> None:
         """Orders not found beyond the horizon, with positions agreeing, never were."""
@@ -402,16 +401,19 @@ class Slots:
     def _settle(self, trade: Trade, answer: Answer) -> None:
         """Take over the position as the book has it; a flat trade without orders under way frees its slot."""
         position = self.book.ours(trade.instrument)
-        trade = replace(trade, qty=abs(position.qty), average=position.average)
-        if trade.qty and not self.is_dust(trade):
+        if trade.average != position.average:
+            trade = trade._replace(average=position.average)
             stop, target = self.levels(trade)
-            self._put(replace(trade, stop=stop, target=target))
+            trade = trade._replace(stop=stop, target=target)
+        trade = trade._replace(qty=abs(position.qty))
+        if trade.qty and not self.is_dust(trade):
+            self._put(trade)
             return
         protect = trade.flight(Role.PROTECT)
         if protect and len(trade.flights) == 1 and not (protect.unknown or protect.leaving):
             # The slot is free when the stop is proven gone: one that still rests could open a position.
             self._cancels.append(Cancel(self.universe[trade.instrument].venue, protect.order))
-            trade = trade.with_flight(replace(protect, leaving=True))
+            trade = trade.with_flight(protect._replace(leaving=True))
         if trade.flights:
             self._put(trade)
         else:

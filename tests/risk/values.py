@@ -25,12 +25,15 @@ from ffe.model import (
     Holding,
     Instrument,
     InstrumentId,
+    Intent,
     Nanos,
     OrderId,
     Price,
+    Purpose,
     Qty,
     Quote,
     Quotes,
+    Side,
     Symbol,
     Universe,
     Venue,
@@ -115,3 +118,12 @@ def book(*answers: Answer, prices: Mapping[InstrumentId, Price] = PRICES, time: 
     for answer in answers:
         new.apply(answer)
     return new
+
+
+def wanted(
+    of: Instrument, qty: Qty, side: Side = Side.LONG, price: Price | None = None, stop: Price | None = None,
+    target: Price | None = None,
+) -> Intent:  # fmt: skip
+    """An entry as sizing would want it."""
+    price = PRICES[of.id] if price is None else price
+    return Intent(Purpose.ENTRY, of.id, side, qty, price, stop, target, "risk_per_trade", None)

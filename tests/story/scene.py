@@ -29,6 +29,7 @@ from ffe.model import (
 from ffe.ports import Journal, Written
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import Rules
+from ffe.risk.slots import SlotState
 from ffe.strategy import Precomputed
 
 Floats = NDArray[np.float64]
@@ -298,6 +299,10 @@ class Scene:
         for venue, broker in self.brokers.items():
             theirs, ours = broker.ledger, self.engine.book.ledgers[venue]
             assert dict(theirs.positions()) == dict(ours.positions()) and theirs.cash == ours.cash
+        for trade in self.engine.slots.trades():
+            if trade.state is SlotState.OPEN:
+                stop = self.resting(self.universe[trade.instrument])
+                assert stop is not None and stop.approved.intent.qty == trade.qty
 
 
 def with_rules(**sections: Mapping[str, object]) -> Rules:

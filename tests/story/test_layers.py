@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ffe.brokers.sim import Deposit
-from ffe.model import DAY, HOUR, LAYERS, AssetClass, Disposition, Enter, Layer, Status
+from ffe.model import DAY, HOUR, LAYERS, Disposition, Enter, Layer, Status
 from tests.story.scene import (
-    BTC, CHF, COINS, ETH, EUR, GBP, IBM, SOL, START, USD, Instrument, Scene, Told, buy, closes, fact, sell, status,
+    BTC, CHF, COINS, ETH, EUR, GBP, IBM, START, USD, Scene, Told, buy, closes, fact, sell, status,
     with_rules,
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_drawdown_refuses_beyond_a_twentieth_for_thirty_days() -> None:
     assert refused_by(told) == {Layer.DRAWDOWN}
     assert fact(told.decision, Layer.DRAWDOWN) == pytest.approx(8 / 140)
     scene.bars(29 * 24)
-    assert scene.bar(None, buy(BTC)).decision.disposition is Disposition.SENT
+    assert status(scene.bar(None, buy(BTC)).decision, Layer.DRAWDOWN) is Status.PASSED
 
 
 def test_correlation_refuses_the_third_that_moves_with_the_others() -> None:
@@ -88,7 +88,8 @@ def test_concentration_refuses_what_is_held_already_for_a_quarter() -> None:
 
 
 def test_leverage_refuses_beyond_five_times_equity() -> None:
-    scene = Scene(EUR, GBP, holdings=[(EUR, 400_000.0, 1.25)])
+    calm = closes(3, 1.25, volatility=0.001)
+    scene = Scene(EUR, GBP, past={EUR: calm}, holdings=[(EUR, 400_000.0, 1.25)])
     told = scene.bar(None, buy(GBP))
     assert refused_by(told) == {Layer.LEVERAGE}
     assert fact(told.decision, Layer.LEVERAGE) == pytest.approx(5.2375, abs=1e-4)
@@ -210,12 +211,12 @@ def test_a_missing_bar_within_the_day_changes_no_correlation_at_all() -> None:
 
 
 def test_facts_see_completed_days_only() -> None:
-    scene = Scene(BTC, EUR, holdings=[(EUR, 1_000.0, 1.25)])
-    before = rho(scene)
-    scene.bar({BTC: 103.0, EUR: 1.26})
-    assert rho(scene) == before
-    scene.bars(24)
-    assert rho(scene) != before
+    scenes = [Scene(BTC, EUR, holdings=[(EUR, 1_000.0, 1.25)]) for _ in range(3)]
+    for scene, hours in zip(scenes, (0, 22, 23), strict=True):
+        scene.bar({BTC: 101.0, EUR: 1.255} if hours else None)
+        scene.bars(hours)
+    first, same_day, next_day = (rho(scene) for scene in scenes)
+    assert first == same_day != next_day
 
 
 # ---------------------------------------------------------------- what each sees of the others
@@ -230,11 +231,12 @@ def test_entries_of_one_step_see_what_the_earlier_ones_reserved() -> None:
 
 
 def test_cash_that_an_earlier_entry_reserved_is_not_spent_twice() -> None:
-    scene = Scene(BTC, ETH, cash=40_000.0, holdings=[(SOL, 600.0, 100.0)] * 0, rules=with_rules(gate={"concentration_ratio": 0.8}))
-    scene.bar(None, buy(BTC), buy(ETH))
-    first, second = (d.intent for d in scene.told.decisions)
-    assert first is not None and second is not None
-    assert first.qty * 100.0 + second.qty * 100.0 <= 40_000.0
+    told = Scene(BTC, ETH, rules=with_rules(gate={"concentration_ratio": 0.8})).bar(None, buy(BTC), buy(ETH, qty=400.0))
+    first, second = (order.approved.intent for order in told.of(Enter))  # type: ignore[union-attr]
+    assert (first.rule, second.rule) == ("risk_per_trade", "strategy")
+    told = Scene(BTC, ETH, rules=with_rules(gate={"concentration_ratio": 0.8})).bar(None, buy(BTC), buy(ETH))
+    first, second = (order.approved.intent for order in told.of(Enter))  # type: ignore[union-attr]
+    assert (first.qty, second.rule) == (500.0, "cash") and first.qty + second.qty < 1_000.0
 
 
 def test_a_withdrawal_leaves_less_room_for_the_next() -> None:
@@ -244,7 +246,3 @@ def test_a_withdrawal_leaves_less_room_for_the_next() -> None:
     scene.bars(2)
     second = scene.bar(None, buy(ETH)).decision.intent
     assert first is not None and second is not None and second.qty == first.qty / 2
-
-
-def asset_of(instrument: Instrument) -> AssetClass:
-    return instrument.asset_class
