@@ -1,9 +1,9 @@
 """The full core against backtesting.py, side by side in one process: bars per second, records on disk included.
 
-Same market, same idea: SMA 20/50 cross, long only, 2 % stop, 5 % target, 0.1 % fee. Ours steps every bar through the gate,
-breaker, slots and journal, computes its signals, proves that they do not look ahead, and fsyncs its records; backtesting.py
-has none of these. Rounds alternate, so that what the machine does otherwise falls on both; the figure is the median.
-backtesting.py is AGPL-3.0: it is measured here and used nowhere else.
+Same market, same idea: SMA 20/50 cross, long only, 2 % stop, 5 % target, 0.1 % fee. Ours steps every bar through the
+gate, breaker, slots and journal, computes its signals, proves that they do not look ahead, and fsyncs its records;
+backtesting.py has none of these. Rounds alternate, so that what the machine does otherwise falls on both; the figure
+is the median. backtesting.py is AGPL-3.0: it is measured here and used nowhere else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def market() -> BarSet:
 
 def ours(bars: BarSet, folder: Path) -> int:
     """One run; how many decisions it came to."""
-    settings = ffe.load_settings().but(watch={"day_loss_ratio": 1.0, "day_gain_ratio": 1.0}, gate={"drawdown_ratio": 1.0})
+    settings = ffe.load_settings().but(
+        watch={"day_loss_ratio": 1.0, "day_gain_ratio": 1.0}, gate={"drawdown_ratio": 1.0}
+    )
     result = ffe.backtest(MaCross(confidence=85), bars, settings, records=folder)
     return sum(1 for _ in (result.folder / "decisions.jsonl").open())
 
@@ -51,7 +53,9 @@ def theirs(bars: BarSet) -> Callable[[], int]:
     from backtesting.lib import crossover
     from backtesting.test import SMA
 
-    frame = pd.DataFrame({name.title(): bars.frame(name).iloc[:, 0] for name in ("open", "high", "low", "close", "volume")})
+    frame = pd.DataFrame(
+        {name.title(): bars.frame(name).iloc[:, 0] for name in ("open", "high", "low", "close", "volume")}
+    )
 
     class Cross(Strategy):  # type: ignore[misc]
         def init(self) -> None:
@@ -82,10 +86,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rounds = [(timed(lambda: ours(bars, Path(scratch))), timed(their_run)) for _ in range(ROUNDS + 1)][1:]
     mine, peer = ([one[which] for one in rounds] for which in (0, 1))
-    table = Table("engine", "bars per second", "slowest – fastest", "what it did", title=f"{BARS:,} bars, {ROUNDS} alternating rounds, warm")
+    table = Table(
+        "engine",
+        "bars per second",
+        "slowest – fastest",
+        "what it did",
+        title=f"{BARS:,} bars, {ROUNDS} alternating rounds, warm",
+    )
     for name, times, what in (("ffe, every guard on", mine, "decisions"), ("backtesting.py", peer, "trades")):
         speeds = sorted(BARS / seconds for seconds, _ in times)
-        table.add_row(name, f"{statistics.median(speeds):,.0f}", f"{speeds[0]:,.0f} – {speeds[-1]:,.0f}", f"{times[0][1]:,} {what}")
+        table.add_row(
+            name,
+            f"{statistics.median(speeds):,.0f}",
+            f"{speeds[0]:,.0f} – {speeds[-1]:,.0f}",
+            f"{times[0][1]:,} {what}",
+        )
     ratio = statistics.median(p[0] / m[0] for m, p in zip(mine, peer, strict=True))
     Console().print(table)
     Console().print(f"ffe runs at {ratio:.2f} x backtesting.py (median of the rounds' ratios)")

@@ -68,7 +68,8 @@ FLAT = Position()
 
 
 def traded(position: Position, qty: Qty, price: Price, value: Money) -> tuple[Position, Qty, Money]:
-    """The position after a trade of signed qty worth value each: (position, signed quantity closed, basis of that part)."""
+    """The position after a trade of signed qty worth value each: (position, signed quantity closed, basis of that
+    part)."""
     if position.qty == 0.0:
         return Position(qty, price, value * qty), 0.0, 0.0  # a mean of one would lose the last bit of its price
     if (position.qty > 0.0) == (qty > 0.0):
@@ -128,7 +129,8 @@ class Ledger:
         return amount * rate
 
     def find(self, id: InstrumentId, qty: Qty, price: Price, rate: float) -> None:
-        """Take over a position that was there before: on SPOT a deposit in kind, on MARGIN an obligation without cost."""
+        """Take over a position that was there before: on SPOT a deposit in kind, on MARGIN an obligation without
+        cost."""
         self.foreign[id], closed, basis = traded(self.foreign.get(id, FLAT), qty, price, price * rate)
         if self.is_spot:
             self.deposits += qty * price * rate
@@ -150,7 +152,8 @@ class Ledger:
         return self.realised - self.fees - before
 
     def _settle(self, gain: float, per_quote: float, turned: float | None, per_own: float) -> None:
-        """A MARGIN account turns a realised gain into its own currency at once: at the venue's rate, where it says one."""
+        """A MARGIN account turns a realised gain into its own currency at once: at the venue's rate, where it says
+        one."""
         amount = gain * (per_quote / per_own if turned is None else turned)
         self.move_cash(self.account.currency, amount, per_own)
         self.realised += amount * per_own
@@ -172,7 +175,8 @@ class Ledger:
 
 @dataclass(slots=True)
 class UnitValue:
-    """Equity per unit: deposits and withdrawals buy and redeem units, so only trading moves it. Peaks are kept per UTC day."""
+    """Equity per unit: deposits and withdrawals buy and redeem units, so only trading moves it. Peaks are kept per UTC
+    day."""
 
     window_days: int
     units: float = 0.0
@@ -241,7 +245,7 @@ class Book:
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
             i.quote if i.base == universe.currency else i.base: (i.id, i.base == universe.currency)
-            for i in reversed(sorted(universe, key=lambda i: i.asset_class is not AssetClass.FOREX))
+            for i in sorted(universe, key=lambda i: i.asset_class is AssetClass.FOREX)  # the last one counts
             if universe.currency in (i.base, i.quote)
         }
 
@@ -327,13 +331,13 @@ class Book:
     # ------------------------------------------------------------ what happened
 
     def see(self, market: Bars | Quotes) -> None:
-        """Take over the newest mids."""
+        """Take over the newest mids; one that is not above zero is not known."""
         if isinstance(market, Bars):
             for bar in market.bars:
-                self.marks[bar.instrument] = (bar.close, bar.close_time)
+                self.marks[bar.instrument] = (bar.close if bar.close > 0.0 else NAN, bar.close_time)
         else:
             for quote in market.quotes:
-                self.marks[quote.instrument] = (quote.mid, market.time)
+                self.marks[quote.instrument] = (quote.mid if quote.mid > 0.0 else NAN, market.time)
         if self._unvalued:
             late, self._unvalued = self._unvalued, []
             for answer in late:
@@ -353,7 +357,8 @@ class Book:
         self._moves = bool(self._unvalued) or any(ledger.moves for ledger in self.ledgers.values())
 
     def _valued(self) -> tuple[Money, Money]:
-        """Equity at the newest mids (NaN while something that is there has no value yet), and our open positions' gain."""
+        """Equity at the newest mids (NaN while something that is there has no value yet), and our open positions'
+        gain."""
         worth = [self._worth(ledger) for ledger in self.ledgers.values()]
         return NAN if self._unvalued else sum([one for one, _ in worth]), sum([gain for _, gain in worth])
 

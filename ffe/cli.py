@@ -1,4 +1,5 @@
-"""The command line: parses, calls, prints. A user's error is one clear message and exit code 1; ours keeps its traceback."""
+"""The command line: parses, calls, prints. A user's error is one clear message and exit code 1; ours keeps its
+traceback."""
 
 from __future__ import annotations
 
@@ -202,8 +203,8 @@ def why(
 @decisions_app.command()
 def verify(
     run: Annotated[
-        Optional[Path], typer.Argument(help="A run's folder or a live root; the newest run by default.")
-    ] = None,  # noqa: UP045
+        Path | None, typer.Argument(help="A run's folder or a live root; the newest run by default.")
+    ] = None,
     anchor: Annotated[Optional[str], typer.Option(help="A head hash noted elsewhere: catches a cut tail.")] = None,  # noqa: UP045
     config: ConfigOption = None,
 ) -> None:

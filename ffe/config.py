@@ -1,7 +1,8 @@
-"""Settings: `ffe.toml`, then the environment (and `.env`) over it. Units stand in the names; an unknown key is an error.
+"""Settings: `ffe.toml`, then the environment (and `.env`) over it. Units stand in the names; an unknown key is an
+error.
 
-The rules' own numbers are declared once, in `ffe.risk.limits`; here they are only filled. Secrets come from the environment
-and appear in no representation.
+The rules' own numbers are declared once, in `ffe.risk.limits`; here they are only filled. Secrets come from the
+environment and appear in no representation.
 """
 
 from __future__ import annotations
@@ -168,7 +169,8 @@ class Settings(BaseSettings):
         *others: object,
         **more: object,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given is all: `load_settings` lays the environment over the file, and nothing later reads it again."""
+        """What is given is all: `load_settings` lays the environment over the file, and nothing later reads it
+        again."""
         return (init_settings,)
 
     currency: str = "USD"

@@ -48,7 +48,8 @@ class MaCross(Strategy):
 
 
 class Basket(Strategy):
-    """Buys everything at once when its leader turns up, whether or not the others have a bar: what a careless idea does."""
+    """Buys everything at once when its leader turns up, whether or not the others have a bar: what a careless idea
+    does."""
 
     leader: str = "BTC/USD"
     fast: int = 4
@@ -61,7 +62,7 @@ class Basket(Strategy):
     def signals(self, bars: Columns) -> Signals:
         leader = bars.close[[self.leader]]
         turned = on_edge(compare(sma(leader, self.fast), sma(leader, self.slow)).clip(lower=0.0))[self.leader]
-        side = pd.DataFrame({column: turned for column in bars.close.columns})
+        side = pd.DataFrame(dict.fromkeys(bars.close.columns, turned))
         return Signals(side=side, confidence=70, reasoning=f"{self.leader} turned")
 
 
@@ -73,8 +74,8 @@ def main() -> None:
     picture = _save(first, "demo.png")
     console.print(Rule("2  STRESS RUN: a synthetic market made to hurt, limits of the day tightened"))
     console.print(
-        "Holdings that were there before (bitcoin, a leveraged euro), a venue that is out for a while, missing bars, a careless "
-        "basket. The numbers say nothing about any strategy; what matters is what the guards do."
+        "Holdings that were there before (bitcoin, a leveraged euro), a venue that is out for a while, missing bars, a "
+        "careless basket. The numbers say nothing about any strategy; what matters is what the guards do."
     )
     second = stress_run(ffe.load_settings())
     show(second)

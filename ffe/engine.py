@@ -77,7 +77,6 @@ from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
 from ffe.sizing import NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
 
-
 NOTHING: frozenset[InstrumentId] = frozenset()
 
 
@@ -144,11 +143,27 @@ class Draft:
 class Judged:
     """An entry after its review: who asked, what was sized, what the gate said, what is recorded beside it."""
 
-    signal: Signal | None
+    signal: Signal
     follows: DecisionId | None = None
     intent: Intent | None = None
     judgement: Judgement | None = None
     tail: TailRisk | None = None
+
+    @property
+    def instrument(self) -> InstrumentId:
+        return self.signal.instrument
+
+
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """An exit with its key; signal is None where no strategy asked for it."""
+
+    instrument: InstrumentId
+    signal: Signal | None
+    intent: Intent
+    judgement: Judgement
+    tail: None = None
+    follows: None = None
 
 
 class Engine:
@@ -443,15 +458,8 @@ class Engine:
         approved = self.gatekeeper.reduce(intent, held, self.universe[id].asset_class)
         if trade is None or approved is None:
             return
-        decision = self._record(
-            now,
-            Disposition.SENT,
-            reason,
-            Judged(signal, None, approved.intent, approved.judgement),
-            trade.slot,
-            Role.EXIT,
-            id,
-        )
+        leaving = Waived(id, signal, approved.intent, approved.judgement)
+        decision = self._record(now, Disposition.SENT, reason, leaving, trade.slot, Role.EXIT)
         assert decision.order is not None
         self.slots.sent(trade, decision.order, Role.EXIT, approved.intent.qty, now)
         self._leave(Exit(decision.order, approved), now)
@@ -504,7 +512,8 @@ class Engine:
         follows: DecisionId | None = None,
         kept: int | None = None,
     ) -> None:
-        """Size and review an entry, then send it, let it wait, or refuse it. kept is the slot that a reversal inherits."""
+        """Size and review an entry, then send it, let it wait, or refuse it. kept is the slot that a reversal
+        inherits."""
         reversing = trade is not None and trade.side is not signal.side
         slot = trade.slot if trade is not None else kept
         if self.guard.state is not TradingState.ACTIVE:
@@ -620,14 +629,14 @@ class Engine:
     # ------------------------------------------------------------ what is kept of it
 
     def _record(
-        self, now: Nanos, disposition: Disposition, reason: str, judged: Judged, slot: int | None = None,
-        role: Role | None = None, instrument: InstrumentId | None = None,
+        self, now: Nanos, disposition: Disposition, reason: str, judged: Judged | Waived, slot: int | None = None,
+        role: Role | None = None,
     ) -> Decision:  # fmt: skip
         """One decision, numbered; with a role it also names the order that it sends."""
         self._sequence += 1
         id = self.session.decision(self._sequence)
         decision = Decision(
-            id, self._sequence, now, disposition, reason, instrument or judged.signal.instrument, judged.signal, judged.intent,
+            id, self._sequence, now, disposition, reason, judged.instrument, judged.signal, judged.intent,
             judged.judgement, judged.tail, slot, self._order_id(id, role) if role else None, judged.follows,
         )  # fmt: skip
         self._draft.decisions.append(decision)

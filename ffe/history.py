@@ -1,7 +1,7 @@
 """What a strategy and a risk fact may see of the past: closes of UTC days, and the last bars of each instrument.
 
-A day's close is the last close of a bar that opened on it, in the account currency at the rate of that moment. Facts see
-completed days only: a day is completed by the roll after its last Bars, never by a stamp.
+A day's close is the last close of a bar that opened on it, in the account currency at the rate of that moment. Facts
+see completed days only: a day is completed by the roll after its last Bars, never by a stamp.
 
 A SPOT holding is worth close x rate. A MARGIN position owns nothing: only its gain is converted, so where its quote is
 another currency the table holds an index of what one unit of exposure earns, day by day.
@@ -82,7 +82,8 @@ class History:
                 self.bars[bar.instrument].append(bar)
 
     def _index(self, bar: Bar, row: int, rate: float) -> float:
-        """What one unit of exposure has come to: the day before's level x (1 + gain in the quote currency, converted)."""
+        """What one unit of exposure has come to: the day before's level x (1 + gain in the quote currency,
+        converted)."""
         unknown = _Day(-1, math.nan, math.nan, math.nan)
         before, newest = self._days.get(bar.instrument, (unknown, unknown))
         if row > newest.row:

@@ -1,8 +1,8 @@
-"""Indicators for strategies: finite windows, exact. A value depends on the last `window` bars of its column and no others,
-and is the same number to the bit on a long history and on its tail.
+"""Indicators for strategies: finite windows, exact. A value depends on the last `window` bars of its column and no
+others, and is the same number to the bit on a long history and on its tail.
 
-Frames are time x symbol; a row in which a symbol had no bar is skipped, not filled. Moving averages of rounded prices are
-often exactly equal, and then a rounding error would decide: two values within TIE of each other are equal here.
+Frames are time x symbol; a row in which a symbol had no bar is skipped, not filled. Moving averages of rounded prices
+are often exactly equal, and then a rounding error would decide: two values within TIE of each other are equal here.
 """
 
 from __future__ import annotations

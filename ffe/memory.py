@@ -1,7 +1,8 @@
 """What became of each provider's trades, and what its confidence was worth: the feedback in the name.
 
-Calibration is off by default. On, confidence becomes clip(round(raw + 100 (posterior mean win rate - break-even rate)), 0, 100):
-the win rate under a uniform prior (Beta(1 + wins, 1 + losses)), the rate at which the average win pays for the average loss.
+Calibration is off by default. On, confidence becomes clip(round(raw + 100 (posterior mean win rate - break-even
+rate)), 0, 100): the win rate under a uniform prior (Beta(1 + wins, 1 + losses)), the rate at which the average win
+pays for the average loss.
 """
 
 from __future__ import annotations

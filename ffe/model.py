@@ -250,7 +250,8 @@ class Filled(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Cancelled(Answer):
-    """The order is dead with what it had filled; venue_fault says the venue accepted it and killed it for its own reasons."""
+    """The order is dead with what it had filled; venue_fault says the venue accepted it and killed it for its own
+    reasons."""
 
     reason: str
     venue_fault: bool = False
@@ -273,7 +274,8 @@ class Failed(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Withheld(Answer):
-    """The order never left: its decision could not be written. broken: the disk can no longer be trusted (fsync failed)."""
+    """The order never left: its decision could not be written. broken: the disk can no longer be trusted (fsync
+    failed)."""
 
     reason: str
     broken: bool = False

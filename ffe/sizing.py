@@ -1,9 +1,9 @@
 """Signal + book -> Intent: how much an entry may be, and which rule bound it.
 
 The smallest of what the stop allows (a share of equity at risk), a share of what concentration leaves, a share of the
-free cash or margin on the instrument's venue, and what the strategy asked for; rounded down to the instrument's lot. A size
-that a limit left no room for is reviewed at the minimum, so that the layer is named; any other size that an instrument
-cannot do is NotTradable.
+free cash or margin on the instrument's venue, and what the strategy asked for; rounded down to the instrument's lot. A
+size that a limit left no room for is reviewed at the minimum, so that the layer is named; any other size that an
+instrument cannot do is NotTradable.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a strategy is: parameters, a warm-up in bars, and signals over columns or event by event.
 
 A strategy is a small class with typed, validated parameters. It overrides one of
-  signals(bars)    array code over wide frames (time x symbol): what it decides at a bar must follow from the last `warmup`
-                   bars of that column alone, because live it sees no more
+  signals(bars)    array code over wide frames (time x symbol): what it decides at a bar must follow from the last
+                   `warmup` bars of that column alone, because live it sees no more
   on_event(view)   stateful code that sees closed bars, positions and its own past
 Rows of a frame are the times at which bars closed; a column has NaN where its instrument had no bar.
 """
@@ -82,7 +82,8 @@ class Signals:
 
 
 class View:
-    """What a strategy may see while an event is handled: the event, closed bars, and what is held. Nothing of the future."""
+    """What a strategy may see while an event is handled: the event, closed bars, and what is held. Nothing of the
+    future."""
 
     __slots__ = ("_book", "_busy", "_history", "event")
 
@@ -188,7 +189,8 @@ def check(signal: Signal, instruments: Sequence[InstrumentId], provider: str) ->
         raise StrategyError(f"{signal.provider} signals {signal.instrument}; this run knows {', '.join(instruments)}.")
     if type(signal.confidence) is not int or not 0 <= signal.confidence <= 100:
         raise StrategyError(
-            f"{signal.provider} gives {signal.instrument} a confidence of {signal.confidence!r}: an integer from 0 to 100."
+            f"{signal.provider} gives {signal.instrument} a confidence of {signal.confidence!r}: "
+            "an integer from 0 to 100."
         )
 
 
@@ -250,8 +252,8 @@ def _check_frame(
     strange = [str(name) for name in side.columns if name not in columns]
     if strange or side.columns.has_duplicates:
         raise StrategyError(
-            f"{provider} decides for the columns {', '.join(map(str, side.columns))}, its bars have {', '.join(columns)}: "
-            "name each of them at most once, and no others."
+            f"{provider} decides for the columns {', '.join(map(str, side.columns))}, its bars have "
+            f"{', '.join(columns)}: name each of them at most once, and no others."
         )
 
 

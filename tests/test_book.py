@@ -15,6 +15,8 @@ from ffe.model import (
     DAY,
     HOUR,
     Accepted,
+    Account,
+    AccountKind,
     AccountRead,
     AssetClass,
     CashFlow,
@@ -32,7 +34,6 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from tests.risk.values import (
-    ACCOUNTS,
     BTC,
     BTC_COIN,
     BTC_EUR,
@@ -335,7 +336,8 @@ def test_nothing_is_worth_anything_before_its_price_is_known() -> None:
 def test_forex_gives_the_rate_where_a_coin_market_could_too(symbols: tuple[str, str]) -> None:
     kinds = zip(symbols, (AssetClass.CRYPTO, AssetClass.FOREX), strict=True)
     pairs = [Instrument(Venue(v), Symbol("EUR/USD"), kind, EUR, USD, "24/7") for v, kind in kinds]
-    assert Book(Universe(tuple(pairs), ACCOUNTS[:0], USD), 30).rate_source(EUR) == pairs[1].id
+    accounts = tuple(Account(Venue(venue), AccountKind.SPOT, USD) for venue in symbols)
+    assert Book(Universe(tuple(pairs), accounts, USD), 30).rate_source(EUR) == pairs[1].id
 
 
 def test_money_without_a_rate_waits_for_one_and_leaves_equity_unknown() -> None:

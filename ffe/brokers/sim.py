@@ -1,7 +1,8 @@
 """The simulated venue: a peer of the live ones, with its own account and its own clock, the market's.
 
 A market order fills on the first open at or after the order's time, within its collar; a resting stop and target work
-inside every bar that opens at or after they were placed. What fills, and at which price, is `ffe.kernels.fills`' to say.
+inside every bar that opens at or after they were placed. What fills, and at which price, is `ffe.kernels.fills`' to
+say.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class Working:
 
 
 class SimBroker:
-    """One simulated account. cash by currency, or an amount in the account's own; marks are prices known before it began."""
+    """One simulated account. cash by currency, or an amount in the account's own; marks are prices known before it
+    began."""
 
     def __init__(
         self, universe: Universe, venue: Venue, cash: Money | dict[Currency, float], *,

@@ -13,7 +13,6 @@ from ffe.data.barset import BarSet, Series, distinct
 from ffe.hours import Hours, IntArray
 from ffe.model import DAY, Bar, Bars, InstrumentId, Nanos, Quote, Quotes
 
-
 NEVER: Nanos = 2**63 - 1
 
 

@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator, Sequence, Set
 
 from ffe.errors import ConfigError
 from ffe.model import (
-    Answer, Bars, Cancel, Event, InstrumentId, Nanos, Order, Query, Quotes, Universe, Venue, Withheld,
+    Answer,
+    Bars,
+    Cancel,
+    Event,
+    InstrumentId,
+    Nanos,
+    Order,
+    Query,
+    Quotes,
+    Universe,
+    Venue,
+    Withheld,
 )  # fmt: skip
 from ffe.ports import Broker, Feed, Operator
 

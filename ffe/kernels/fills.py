@@ -1,8 +1,9 @@
 """What the market gives an order within one bar.
 
-Buyers pay mid x (1 + half spread), sellers get mid x (1 - half spread); slippage is applied once, against you, to market
-orders and stops. A gap through a stop fills at the open, a touch fills at the stop; a target must be traded through; if
-stop and target both lie in the bar, the stop fills. `side` is +1 to buy or for a long position, -1 to sell or for a short.
+Buyers pay mid x (1 + half spread), sellers get mid x (1 - half spread); slippage is applied once, against you, to
+market orders and stops. A gap through a stop fills at the open, a touch fills at the stop; a target must be traded
+through; if stop and target both lie in the bar, the stop fills. `side` is +1 to buy or for a long position, -1 to sell
+or for a short.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def is_beyond_stop(mid: float, side: int, stop: float, half_spread: float) -> bo
 def exit_in_bar(
     open: float, high: float, low: float, side: int, stop: float, target: float, half_spread: float, slippage: float
 ) -> tuple[int, float, float]:
-    """What stop and target of a position do in one bar: (NOTHING | STOP | TARGET, price, price had the target been first).
+    """What stop and target of a position do in one bar: (NOTHING | STOP | TARGET, price, price had the target been
+    first).
 
     The last is NaN unless the bar is ambiguous. A NaN stop or target is none.
     """
@@ -76,5 +78,6 @@ def fee(qty: float, price: float, rate: float) -> float:
 
 @compiled
 def financing(qty: float, mark: float, annual_rate: float, days: float) -> float:
-    """What holding qty costs for some days (negative: earns), in the quote currency; an annual rate is over 365 days."""
+    """What holding qty costs for some days (negative: earns), in the quote currency; an annual rate is over 365
+    days."""
     return abs(qty) * mark * annual_rate / 365.0 * days

@@ -1,7 +1,7 @@
 """How ten facts are judged against ten limits, in the order of `ffe.model.LAYERS`.
 
-A test is written `not fact <= limit`, so that ignorance refuses; a fact that is not finite is DATA_MISSING, whatever the
-layer, those that only warn included. facts holds the confidence behind the ten.
+A test is written `not fact <= limit`, so that ignorance refuses; a fact that is not finite is DATA_MISSING, whatever
+the layer, those that only warn included. facts holds the confidence behind the ten.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def judge_layer(facts: Floats, limits: Floats, layer: int) -> int:
         return REFUSED if not fact <= limits[layer] and not facts[CONFIDENCE] >= limits[CONFIDENCE] else PASSED
     if fact <= limits[layer] and not (layer == FRESHNESS and fact < -limits[FUTURE]):
         return PASSED
-    return WARNED if layer == THIN or layer == CROSS else REFUSED
+    return WARNED if layer in (THIN, CROSS) else REFUSED
 
 
 @compiled

@@ -1,8 +1,8 @@
 """What the gate measures on daily closes: returns of a joined set, correlation, volatility, VaR and what goes with it.
 
-`closes` is days x instruments in the account currency, NaN where a day has none; `end` is the first row not yet complete.
-For every set that is compared the closes are joined on the date first, then differenced (simple returns, newest first).
-Whatever cannot be known is NaN.
+`closes` is days x instruments in the account currency, NaN where a day has none; `end` is the first row not yet
+complete. For every set that is compared the closes are joined on the date first, then differenced (simple returns,
+newest first). Whatever cannot be known is NaN.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def joined(closes: Floats, end: int, columns: Ints, count: int, rows: Ints) -> i
 @compiled
 def simple_return(closes: Floats, rows: Ints, t: int, column: int) -> float:
     """The t-th newest return of a column between two joined days."""
-    return closes[rows[t], column] / closes[rows[t + 1], column] - 1.0
+    earned: float = closes[rows[t], column] / closes[rows[t + 1], column] - 1.0
+    return earned
 
 
 @compiled
@@ -139,7 +140,8 @@ def portfolio_returns(
 def value_at_risk(
     closes: Floats, end: int, exposure: Floats, equity: float, window: int, minimum: int, level: float
 ) -> float:
-    """Historical VaR at 1 - level of signed exposures as a fraction of equity, never below 0; NaN if it cannot be known."""
+    """Historical VaR at 1 - level of signed exposures as a fraction of equity, never below 0; NaN if it cannot be
+    known."""
     columns, rows, returns = np.empty(exposure.size, np.int64), np.empty(window + 1, np.int64), np.empty(window)
     n = portfolio_returns(closes, end, exposure, equity, columns, rows, returns)
     if n < minimum or not equity > 0.0:
@@ -161,7 +163,8 @@ def correlated_count(
     window: int,
     minimum: int,
 ) -> float:
-    """Layer 3: instruments held on the candidate's venue, itself included, whose P&L moves with its own; NaN if unknown."""
+    """Layer 3: instruments held on the candidate's venue, itself included, whose P&L moves with its own; NaN if
+    unknown."""
     count = 1.0
     for k in range(exposure.size):
         if k != candidate and exposure[k] != 0.0 and venue[k] == venue[candidate]:
@@ -177,7 +180,8 @@ def correlated_count(
 def cross_venue(
     closes: Floats, end: int, exposure: Floats, venue: Ints, candidate: int, side: int, window: int, minimum: int
 ) -> float:
-    """Layer 5: the highest signed correlation between the candidate and a holding elsewhere; 0 without any, NaN if unknown."""
+    """Layer 5: the highest signed correlation between the candidate and a holding elsewhere; 0 without any, NaN if
+    unknown."""
     highest, any_held = -math.inf, False
     for k in range(exposure.size):
         if exposure[k] != 0.0 and venue[k] != venue[candidate]:
@@ -253,10 +257,11 @@ def tail_risk(
     level: float,
     limit: float,
 ) -> tuple[float, float, float]:
-    """(expected shortfall, the candidate's component of VaR, its largest exposure within the VaR limit); NaN if unknown.
+    """(expected shortfall, the candidate's component of VaR, its largest exposure within the VaR limit); NaN if
+    unknown.
 
-    Shortfall is the mean of the scenarios up to the quantile; the component is the candidate's loss in the quantile's own
-    scenario, so that the components of all holdings add up to VaR.
+    Shortfall is the mean of the scenarios up to the quantile; the component is the candidate's loss in the quantile's
+    own scenario, so that the components of all holdings add up to VaR.
     """
     columns, rows, returns = np.empty(exposure.size, np.int64), np.empty(window + 1, np.int64), np.empty(window)
     n = portfolio_returns(closes, end, exposure, equity, columns, rows, returns)

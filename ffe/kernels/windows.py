@@ -1,7 +1,7 @@
 """Finite-window indicators of one column: the same number on a growing history and on its tail, to the bit.
 
-Each window is summed anew, oldest first, over the values that are there; a place without a value has none, nor does one with
-fewer than `window` values behind it. Cost is length x window, a few nanoseconds each.
+Each window is summed anew, oldest first, over the values that are there; a place without a value has none, nor does
+one with fewer than `window` values behind it. Cost is length x window, a few nanoseconds each.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def lowest(values: Floats, window: int, out: Floats) -> None:
 
 @compiled
 def strength(values: Floats, window: int, out: Floats) -> None:
-    """Relative strength index over a finite window (Cutler's: plain means of gains and losses), 0 to 100; 50 when flat."""
+    """Relative strength index over a finite window (Cutler's: plain means of gains and losses), 0 to 100; 50 when
+    flat."""
     for end in range(window, values.size):
         gain, loss = 0.0, 0.0
         for t in range(end - window + 1, end + 1):

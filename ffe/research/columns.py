@@ -1,7 +1,7 @@
 """A columnar strategy in a replay: its signals computed once on everything, and proof that it saw no future.
 
-Live, a strategy sees the last `warmup` bars. So that the two cannot differ, a sample of bars (all signal bars up to 200, and
-50 others) is computed again from the tail alone; one different decision stops the run, naming bar and column.
+Live, a strategy sees the last `warmup` bars. So that the two cannot differ, a sample of bars (all signal bars up to
+200, and 50 others) is computed again from the tail alone; one different decision stops the run, naming bar and column.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions:
         if differing:
             raise LookAhead(
                 f"{strategy.name} decides {_said(before.get(differing[0]))} for {differing[0]} at "
-                f"{pd.Timestamp(time, tz='UTC')} with all bars at hand, but {_said(again.get(differing[0]))} when it sees only "
-                f"the last {strategy.warmup}. Look for a negative shift, a whole-column statistic, or a warmup that is too short."
+                f"{pd.Timestamp(time, tz='UTC')} with all bars at hand, but {_said(again.get(differing[0]))} when "
+                f"it sees only the last {strategy.warmup}. Look for a negative shift, a whole-column statistic, "
+                "or a warmup that is too short."
             )
 
 
@@ -90,8 +91,10 @@ def _sample(times: np.ndarray, decisions: Decisions) -> list[Nanos]:
 
 
 def _spread(times: np.ndarray, most: int) -> list[Nanos]:
-    chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int)) if len(times) else []
-    return [int(times[row]) for row in chosen]
+    if not len(times):
+        return []
+    rows = np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int)
+    return [int(time) for time in distinct([times[rows]])]
 
 
 class Tails:

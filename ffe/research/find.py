@@ -10,13 +10,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
 from pydantic import ValidationError
 
 from ffe.errors import StrategyError
 from ffe.strategy import Strategy, speaking
-
 
 FROM_FILE = "ffe_strategy_"  # begins the names of modules that no import finds
 
@@ -33,7 +31,7 @@ def strategy_of(reference: str) -> type[Strategy]:
     module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
     found = getattr(module, name, None)
     if isinstance(found, type) and issubclass(found, Strategy):
-        return cast(type[Strategy], found)
+        return found
     there = [
         key
         for key, value in vars(module).items()
@@ -64,13 +62,15 @@ def _by_name(name: str) -> ModuleType:
 
 
 def with_parameters(kind: type[Strategy], given: Mapping[str, object]) -> Strategy:
-    """A strategy with parameters, as values or as text, checked; StrategyError names what is wrong and what there is."""
+    """A strategy with parameters, as values or as text, checked; StrategyError names what is wrong and what there
+    is."""
     try:
         return kind(**given)
     except ValidationError as error:
         known = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items())
         wrong = "; ".join(
-            f"{'.'.join(map(str, p['loc'])) or kind.__name__}: {'no such parameter' if p['type'] == 'extra_forbidden' else p['msg']}"
+            f"{'.'.join(map(str, p['loc'])) or kind.__name__}: "
+            f"{'no such parameter' if p['type'] == 'extra_forbidden' else p['msg']}"
             for p in error.errors()
         )
         raise StrategyError(f"{kind.__name__}: {wrong}. Its parameters are {known or 'none'}.") from None

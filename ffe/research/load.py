@@ -21,8 +21,8 @@ READERS = {".csv": sources.from_csv, ".parquet": sources.from_parquet}
 
 
 def load_bars(
-    what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None, end: str | None = None,
-    *, symbol: str | None = None, config: Settings | None = None,
+    what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None,
+    end: str | None = None, *, symbol: str | None = None, config: Settings | None = None,
 ) -> BarSet:  # fmt: skip
     """Bars that close within (start, end]: all there are where a bound is not given.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -29,8 +30,8 @@ def run_figure(result: Result) -> Figure:
     _refusals(layers, result)
     s = result.stats
     figure.suptitle(
-        f"{result.plan.strategy.name} on {', '.join(i.symbol for i in result.plan.bars.instruments)}:  {s.total_return:+.1%},  "
-        f"Sharpe {s.sharpe:.2f},  worst drawdown {s.max_drawdown:.1%},  {s.trades} trades",
+        f"{result.plan.strategy.name} on {', '.join(i.symbol for i in result.plan.bars.instruments)}:  "
+        f"{s.total_return:+.1%},  Sharpe {s.sharpe:.2f},  worst drawdown {s.max_drawdown:.1%},  {s.trades} trades",
         fontsize=11, fontweight="bold", color=INK,
     )  # fmt: skip
     return figure
@@ -41,7 +42,7 @@ def _thinned(values: np.ndarray, points: int = MOST_POINTS) -> np.ndarray:
     if len(values) <= points:
         return np.arange(len(values))
     edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
-    spans = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    spans = [(a, b) for a, b in pairwise(edges) if b > a]
     kept = {int(a + pick(values[a:b])) for a, b in spans for pick in (np.argmin, np.argmax)}
     return np.array(sorted({0, *kept, len(values) - 1}))
 

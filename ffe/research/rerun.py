@@ -1,4 +1,5 @@
-"""Run a run again from its journal: the same loop, the same engine, and venues that take orders and send them nowhere."""
+"""Run a run again from its journal: the same loop, the same engine, and venues that take orders and send them
+nowhere."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
 
 from ffe.config import Settings
 from ffe.data.barset import BarSet
@@ -50,33 +53,52 @@ def head_of(folder: Path) -> Line:
     raise RecordError(f"{folder}: the journal is empty. Nothing was run here.")
 
 
+class _Series(BaseModel):
+    symbol: str
+    venue: str
+    interval: int
+    first: int
+    last: int
+    bars: int
+
+
+class _Head(BaseModel):
+    """The journal's first line, as far as running it again needs it."""
+
+    source: str
+    parameters: dict[str, object]
+    start: int
+    series: list[_Series]
+    world: str
+    config: str
+
+
 def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
     """What was run in a folder, assembled anew from its journal's first line and the cache."""
     from ffe.research.backtest import Plan, World
 
-    line = head_of(folder)
-    body, head = line.body, line.body["head"]
-    if body["code"] != code_version() and not other_code:
+    body = head_of(folder).body
+    head, code, data = _Head.model_validate(body["head"]), str(body["code"]), str(body["data"])
+    if code != code_version() and not other_code:
         raise RecordError(
-            f"{folder} was run by {body['code']}, this is {code_version()}: only the same code must give the same bytes. "
+            f"{folder} was run by {code}, this is {code_version()}: only the same code must give the same bytes. "
             "Compare all the same with --other-code."
         )
-    settings = Settings(**{**json.loads(head["config"]), "data_folder": data_folder})
-    strategy = with_parameters(strategy_of(head["source"]), head["parameters"])
-    bars = _bars(head["series"], settings)
-    if bars.fingerprint() != body["data"]:
+    settings = Settings(**{**json.loads(head.config), "data_folder": data_folder})
+    bars = _bars(head.series, settings)
+    if bars.fingerprint() != data:
         raise RecordError(
-            f"{folder} was run on other bars than {settings.cache_path} now holds: their fingerprint was {body['data'][:12]}, "
+            f"{folder} was run on other bars than {settings.cache_path} now holds: their fingerprint was {data[:12]}, "
             f"it is {bars.fingerprint()[:12]}. Load the run's own data again."
         )
-    return Plan(strategy, bars, settings, head["start"], World(), world_said=head["world"])
+    strategy = with_parameters(strategy_of(head.source), head.parameters)
+    return Plan(strategy, bars, settings, head.start, World(), world_said=head.world)
 
 
-def _bars(series: list[dict[str, object]], settings: Settings) -> BarSet:
-    cache = Cache(settings.cache_path)
-    found = []
+def _bars(series: list[_Series], settings: Settings) -> BarSet:
+    cache, found = Cache(settings.cache_path), []
     for one in series:
-        instrument, first, last = settings.instrument(str(one["symbol"])), int(str(one["first"])), int(str(one["last"]))
-        hours = Hours.of(instrument.hours, first, last)
-        found.append(cache.get(instrument, int(str(one["interval"])), first, last, hours))
+        instrument = settings.instrument(one.symbol)
+        hours = Hours.of(instrument.hours, one.first, one.last)
+        found.append(cache.get(instrument, one.interval, one.first, one.last, hours))
     return BarSet(tuple(found))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ffe.errors import NotWritable
-from ffe.model import LAYERS, Disposition, Filled, Judgement, Layer, Nanos, Outcome, Status
+from ffe.model import LAYERS, Cause, Disposition, Filled, InstrumentId, Judgement, Layer, Nanos, Outcome, Status
 from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
 from ffe.records.reader import Record, lines, records
@@ -57,7 +57,8 @@ class Result:
 
     @cached_property
     def _curve(self) -> np.ndarray:
-        return np.load(self.folder / EQUITY, allow_pickle=False)
+        curve: np.ndarray = np.load(self.folder / EQUITY, allow_pickle=False)
+        return curve
 
     @cached_property
     def equity(self) -> pd.Series[float]:
@@ -82,6 +83,20 @@ class Result:
         return _timed(frame, "opened", "time").assign(side=[o.side.name for o in self.outcomes])
 
     @cached_property
+    def open_trades(self) -> dict[InstrumentId, Nanos]:
+        """What was still held at the end, and since when; not among the trades."""
+        found: dict[InstrumentId, Nanos] = {}
+        for _, line in lines(self.folder):
+            if line.kind == "event" and line.body["type"] == "Filled":
+                event = decode_event(line.body)
+                if isinstance(event, Filled) and event.fill.cause is Cause.ENTRY:
+                    found.setdefault(event.fill.instrument, event.time)
+            elif line.kind == "step":
+                for outcome in decode_outcomes(line.body):
+                    del found[outcome.instrument]
+        return found
+
+    @cached_property
     def ambiguous_bars(self) -> int:
         """Bars in which stop and target both lay, and the stop was taken."""
         events = (line.body for _, line in lines(self.folder) if line.kind == "event" and line.body["type"] == "Filled")
@@ -100,7 +115,8 @@ class Result:
         rows = [
             {
                 "time": d.time, "instrument": d.instrument, "disposition": d.disposition.value, "reason": d.reason,
-                "side": d.signal.side.name if d.signal else None, "confidence": d.signal.confidence if d.signal else None,
+                "side": d.signal.side.name if d.signal else None,
+                "confidence": d.signal.confidence if d.signal else None,
                 "qty": d.intent.qty if d.intent else None, "price": d.intent.price if d.intent else None,
                 **(dict(zip(LAYERS, d.judgement.facts, strict=True)) if d.judgement else {}),
                 "slot": d.slot, "id": d.id, "follows": d.follows,
@@ -117,10 +133,11 @@ class Result:
 
     @cached_property
     def gates(self) -> pd.DataFrame:
-        """A row a layer: how many entries it judged, passed, warned of, refused (for what it saw, or for missing data),
-        how often it was the first to refuse, and why it could not speak at all, where that is so.
+        """A row a layer: how many entries it judged, passed, warned of, refused (for what it saw, or for missing
+        data), how often it was the first to refuse, and why it could not speak at all, where that is so.
 
-        An entry that only waits for its session is not judged yet; it is counted as waited, and again when it is judged.
+        An entry that only waits for its session is not judged yet; it is counted as waited, and again when it is
+        judged.
         """
         judged = [d.judgement for d in self._reviewed if d.disposition is not Disposition.WAITING]
         said = [Counter(judgement.statuses[n] for judgement in judged) for n in range(len(LAYERS))]
@@ -130,7 +147,7 @@ class Result:
                 "judged": len(judged), "passed": counts[Status.PASSED], "warned": counts[Status.WARNED],
                 "refused": counts[Status.REFUSED], "data_missing": counts[Status.DATA_MISSING], "first": first[n],
                 "waited": self.dispositions[Disposition.WAITING] if LAYERS[n] is Layer.MARKET_HOURS else 0,
-                "unreachable": self.unreachable.get(LAYERS[n], ""),
+                "unreachable": self.unreachable.get(LAYERS[n], "") if counts[Status.PASSED] == len(judged) else "",
             }
             for n, counts in enumerate(said)
         ]  # fmt: skip
@@ -172,6 +189,8 @@ class Result:
         for outcome in self.outcomes:
             held[np.searchsorted(times, outcome.opened, side="right")] += 1
             held[np.searchsorted(times, outcome.time, side="left")] -= 1
+        for opened in self.open_trades.values():
+            held[np.searchsorted(times, opened, side="right")] += 1
         return pd.Series(np.cumsum(held)[:-1], self.equity.index, name="slots")
 
     # ------------------------------------------------------------ what one does with it
@@ -197,8 +216,8 @@ class Result:
     def __repr__(self) -> str:
         s = self.stats
         return (
-            f"Result of {self.folder.name}: {s.total_return:+.2%}, Sharpe {s.sharpe:.2f}, drawdown {s.max_drawdown:.2%}, "
-            f"{s.trades} trades, {len(self.records)} decisions in {self.folder}"
+            f"Result of {self.folder.name}: {s.total_return:+.2%}, Sharpe {s.sharpe:.2f}, "
+            f"drawdown {s.max_drawdown:.2%}, {s.trades} trades, {len(self.records)} decisions in {self.folder}"
         )
 
     def _repr_html_(self) -> str:

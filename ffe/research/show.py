@@ -56,9 +56,10 @@ def _statistics(result: Result) -> Table:
         ),
         ("Sharpe, Sortino", f"{_number(s.sharpe)}, {_number(s.sortino)}"),
         ("worst drawdown", f"{s.max_drawdown:.2%}, longest {s.max_drawdown_days:,.0f} days"),
-        ("trades", f"{s.trades}, won {_ratio(s.win_rate)}, profit factor {_number(s.profit_factor)}"),
+        ("trades", f"{s.trades} closed, {len(result.open_trades)} open at the end"),
+        ("won, profit factor", f"{_ratio(s.win_rate)}, {_number(s.profit_factor)}"),
         ("average win, loss", f"{_number(s.average_win)}, {_number(s.average_loss)}"),
-        ("P&L net, fees", f"{s.pnl:,.2f}, {s.fees:,.2f}"),
+        ("P&L of closed, fees", f"{s.pnl:,.2f}, {s.fees:,.2f}"),
         ("honesty interval", f"{s.pnl:,.2f} … {s.optimistic_pnl:,.2f} ({result.ambiguous_bars} ambiguous bars)"),
     ]
     for row in rows:

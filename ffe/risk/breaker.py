@@ -1,9 +1,10 @@
-"""One venue's circuit breaker: closed -> open after consecutive failures -> half-open after a while -> closed by a success.
+"""One venue's circuit breaker: closed -> open after consecutive failures -> half-open after a while -> closed by a
+success.
 
-Its state is a function of what was answered and of `now`, evaluated when asked: there is no timer. Every call to the venue
-feeds it, only entries are refused by it. Half-open, a query must succeed first, then one entry is the probe; its lease
-lasts a while, and a cancelled or hung probe frees its place. Answers from before the last opening are ignored. One lock
-makes it usable from threads and from tasks alike.
+Its state is a function of what was answered and of `now`, evaluated when asked: there is no timer. Every call to the
+venue feeds it, only entries are refused by it. Half-open, a query must succeed first, then one entry is the probe; its
+lease lasts a while, and a cancelled or hung probe frees its place. Answers from before the last opening are ignored.
+One lock makes it usable from threads and from tasks alike.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class Breaker:
                 self._open(now)
 
     def cancel(self, call: Call) -> None:
-        """The call told nothing (never left, was cancelled, met a rate limit): it counts for nothing and frees its place."""
+        """The call told nothing (never left, was cancelled, met a rate limit): it counts for nothing and frees its
+        place."""
         with self._lock:
             if self._probe == call:
                 self._probe = None

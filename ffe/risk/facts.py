@@ -68,7 +68,8 @@ class Facts:
         return self.age(source, now) <= limit or not self.hours[source].is_open(now)
 
     def exposures(self, reversing: InstrumentId | None = None) -> Floats:
-        """Signed exposure of every instrument in the account currency; one that is reviewed as if flat counts foreign parts only."""
+        """Signed exposure of every instrument in the account currency; one that is reviewed as if flat counts foreign
+        parts only."""
         found = np.zeros(len(self.universe))
         for ledger in self.book.ledgers.values():
             for id, position in ledger.positions():
@@ -127,7 +128,8 @@ class Facts:
     def measure(
         self, intent: Intent, confidence: float, now: Nanos, is_proven: bool, reversing: bool
     ) -> tuple[Floats, Floats]:
-        """The facts of an entry in the order of LAYERS, the confidence behind them, and the exposures with the candidate.
+        """The facts of an entry in the order of LAYERS, the confidence behind them, and the exposures with the
+        candidate.
 
         is_proven says whether every venue's positions may be relied on; where not, nothing that needs equity is known.
         """
@@ -158,7 +160,8 @@ class Facts:
         return (now - self.book.marks[id][1]) / SECOND if id in self.book.marks else math.nan
 
     def tail(self, intent: Intent, exposure: Floats, now: Nanos) -> TailRisk:
-        """What is recorded beside VaR; the largest quantity is what VaR, concentration and leverage all would have passed."""
+        """What is recorded beside VaR; the largest quantity is what VaR, concentration and leverage all would have
+        passed."""
         id, limits, equity = intent.instrument, self.limits, self.equity(now)
         column, unit = self.universe.index[id], self.book.value(id, 1.0)
         own = unit * intent.qty * intent.side

@@ -1,8 +1,9 @@
 """Whether entries are taken at all: ACTIVE, REDUCING (exits only) or HALTED (nothing new; closing and watching go on).
 
-Latches (portfolio stop, emergency stop, reconciliation break, a disk that cannot be trusted) clear only by an operator's
-re-arm. The portfolio stop judges the day's net P&L of our own trades against the day's starting equity; when total equity
-is beyond those limits for other reasons, entries stop until the next UTC day. An unknown equity never liquidates.
+Latches (portfolio stop, emergency stop, reconciliation break, a disk that cannot be trusted) clear only by an
+operator's re-arm. The portfolio stop judges the day's net P&L of our own trades against the day's starting equity;
+when total equity is beyond those limits for other reasons, entries stop until the next UTC day. An unknown equity
+never liquidates.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Guard:
         return "; ".join([*named, *([self.reducing_why] if self.reducing_why else [])])
 
     def judge(self, market: Bars | Quotes, book: Book) -> Hit | None:
-        """The limit of the day that is reached now and confirmed: a bar's close confirms itself, a quote needs a second."""
+        """The limit of the day that is reached now and confirmed: a bar's close confirms itself, a quote needs a
+        second."""
         if not self.day_equity > 0.0:  # the run's first money came during this day
             self.day_equity = book.equity
         hit = self._reached(book)

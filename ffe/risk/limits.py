@@ -47,13 +47,16 @@ class GateLimits:
     unreachable_seconds: float = 300.0  # how long a silent venue's last proven positions may stand in for the truth
 
     def __post_init__(self) -> None:
-        _check(self, correlation_threshold=(-1, 1), cross_venue_threshold=(-1, 1), var_level=(1e-6, 0.5),
-               confidence_floor=(0, 100), minimum_returns=(2, self.window_returns), volatility_days=(2, 1e4))  # fmt: skip
+        _check(
+            self, correlation_threshold=(-1, 1), cross_venue_threshold=(-1, 1), var_level=(1e-6, 0.5),
+            confidence_floor=(0, 100), minimum_returns=(2, self.window_returns), volatility_days=(2, 1e4),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class SizeRules:
-    """What bounds an entry: the equity its stop puts at risk, and the shares taken of what concentration and cash leave."""
+    """What bounds an entry: the equity its stop puts at risk, and the shares taken of what concentration and cash
+    leave."""
 
     risk_per_trade_ratio: float = 0.01
     concentration_share: float = 0.95
@@ -65,7 +68,8 @@ class SizeRules:
 
 @dataclass(frozen=True, slots=True)
 class WatchRules:
-    """Stops and targets of a trade from its average fill, of a day's trades from its starting equity, and the collars."""
+    """Stops and targets of a trade from its average fill, of a day's trades from its starting equity, and the
+    collars."""
 
     stop_ratio: float = 0.02
     target_ratio: float = 0.05

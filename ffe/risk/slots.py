@@ -1,8 +1,9 @@
-"""At most two concurrent trades, each from its reservation until it is proven flat. A state machine of answers and prices.
+"""At most two concurrent trades, each from its reservation until it is proven flat. A state machine of answers and
+prices.
 
-A slot is held by everything of ours that is not proven flat: reserved, in flight, UNKNOWN, open, closing. A trade whose
-position is not covered by a resting stop gets one; one that cannot be protected is closed. The resting stop owns the exit:
-the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
+A slot is held by everything of ours that is not proven flat: reserved, in flight, UNKNOWN, open, closing. A trade
+whose position is not covered by a resting stop gets one; one that cannot be protected is closed. The resting stop owns
+the exit: the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class Slots:
     def __init__(self, book: Book, rules: SlotRules, watch: WatchRules) -> None:
         self.book, self.universe, self.rules, self.watch = book, book.universe, rules, watch
         self._trades: list[Trade | None] = [None] * rules.slots
-        self._orders: dict[OrderId, int] = {}  # order under way -> slot
+        self._orders: dict[OrderId, int] = {}  # every order of a trade -> slot: one that has ended may still fill late
         self._cancels: list[Cancel] = []
         self._outcomes: list[Outcome] = []
         self._freed: list[tuple[int, str]] = []
@@ -381,7 +382,6 @@ class Slots:
         return trade._replace(tries=trade.tries + 1, closing=closing)
 
     def _ended(self, trade: Trade, flight: Flight) -> Trade:
-        self._orders.pop(flight.order, None)
         trade = trade.without(flight.order)
         return trade._replace(covered=0.0) if flight.role is Role.PROTECT else trade
 
@@ -427,6 +427,7 @@ class Slots:
 
     def _free(self, trade: Trade, answer: Answer) -> None:
         self._trades[trade.slot] = None
+        self._orders = {order: slot for order, slot in self._orders.items() if slot != trade.slot}
         tally, reason = trade.tally, answer.reason if isinstance(answer, Rejected | Cancelled | Withheld) else ""
         self._freed.append((trade.slot, trade.cause or reason or type(answer).__name__.lower()))
         if tally.exit_qty:

@@ -35,6 +35,7 @@ from ffe.model import (
     Layer,
     Nanos,
     OrderId,
+    Price,
     Qty,
     Side,
     Signal,

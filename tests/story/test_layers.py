@@ -8,7 +8,22 @@ import pytest
 from ffe.brokers.sim import Deposit
 from ffe.model import DAY, HOUR, LAYERS, Disposition, Enter, Layer, Status
 from tests.story.scene import (
-    BTC, CHF, COINS, ETH, EUR, GBP, IBM, START, USD, Scene, Told, buy, closes, fact, sell, status,
+    BTC,
+    CHF,
+    COINS,
+    ETH,
+    EUR,
+    GBP,
+    IBM,
+    START,
+    USD,
+    Scene,
+    Told,
+    buy,
+    closes,
+    fact,
+    sell,
+    status,
     with_rules,
 )  # fmt: skip
 

@@ -8,7 +8,24 @@ import pytest
 from ffe.brokers.faults import Chaos
 from ffe.model import Act, Disposition, Enter, Exit, Filled, Layer
 from tests.story.scene import (
-    ADA, BTC, CHF, COINS, ETH, EUR, GBP, SOL, Scene, Signal, Told, buy, closes, coin, fact, leave, sell, with_rules,
+    ADA,
+    BTC,
+    CHF,
+    COINS,
+    ETH,
+    EUR,
+    GBP,
+    SOL,
+    Scene,
+    Signal,
+    Told,
+    buy,
+    closes,
+    coin,
+    fact,
+    leave,
+    sell,
+    with_rules,
 )  # fmt: skip
 
 MANY = [coin(f"C{n:02}") for n in range(11)]
@@ -147,7 +164,9 @@ def test_first_in_is_first_out() -> None:
     scene.bar(None, leave(MANY[0]))
     scene.bar(None, leave(MANY[1]))
     scene.bar()
-    filled = [event.fill.instrument for event in scene.told.answers if isinstance(event, Filled) and event.fill.qty > 0.0]
+    filled = [
+        event.fill.instrument for event in scene.told.answers if isinstance(event, Filled) and event.fill.qty > 0.0
+    ]
     assert filled == [each.id for each in (MANY[0], MANY[1], MANY[5], MANY[3])]
 
 

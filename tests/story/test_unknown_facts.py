@@ -10,12 +10,37 @@ import pytest
 
 from ffe.kernels.gates import CONFIDENCE
 from ffe.model import (
-    LAYERS, SECOND, AssetClass, Bar, Bars, Currency, Disposition, Enter, Instrument, Layer, Status, Symbol,
+    LAYERS,
+    SECOND,
+    AssetClass,
+    Bar,
+    Bars,
+    Currency,
+    Disposition,
+    Enter,
+    Instrument,
+    Layer,
+    Status,
+    Symbol,
 )  # fmt: skip
 from ffe.risk.facts import Facts
 from ffe.sizing import Room
 from tests.story.scene import (
-    BTC, COINS, ETH, EUR, EXCHANGE, IBM, MARGIN, Moment, Scene, Told, buy, closes, fact, sell, status,
+    BTC,
+    COINS,
+    ETH,
+    EUR,
+    EXCHANGE,
+    IBM,
+    MARGIN,
+    Moment,
+    Scene,
+    Told,
+    buy,
+    closes,
+    fact,
+    sell,
+    status,
 )  # fmt: skip
 
 EVERY = slice(None)
