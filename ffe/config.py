@@ -270,7 +270,7 @@ def load_settings(path: Path | None = None) -> Settings:
 def _environment() -> dict[str, object]:
     """What FFE_… variables say, of `.env` and over it of the environment; what else stands there is not ours."""
     try:
-        found = {**DotEnvSettingsSource(Settings, env_file=".env")(), **EnvSettingsSource(Settings)()}
+        found = _merged(DotEnvSettingsSource(Settings, env_file=".env")(), EnvSettingsSource(Settings)())
     except SettingsError as error:
         raise ConfigError(f"the environment: {error}. Set one number of a section: FFE_GATE__VAR_RATIO=0.04.") from None
     ours = {key: value for key, value in found.items() if key in Settings.model_fields or key.startswith(PREFIX)}

@@ -130,9 +130,8 @@ def show_decisions(folder: Path, symbol: str | None, disposition: str | None, la
         why = ", ".join(layer.value for layer in refusing) or d.reason
         table.add_row(d.id[:8], stamp(d.time), d.instrument, " ".join(what), f"{d.disposition.value}: {why}")
     console.print(table)
-    console.print(
-        f"{len(found)} decisions in {folder}; ask why of one: ffe decisions why ID --run {folder}", soft_wrap=True
-    )
+    console.print(f"{len(found)} decisions in {folder}", soft_wrap=True)
+    console.print(f"Why one fell: ffe decisions why ID --run {folder}", soft_wrap=True)
 
 
 def _disposition(name: str | None) -> Disposition | None:

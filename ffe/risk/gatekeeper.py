@@ -47,6 +47,7 @@ class Gatekeeper:
         self._limits = {asset: self._row(limits, asset) for asset in AssetClass}
         self._shown = {asset: tuple(row[: len(LAYERS)].tolist()) for asset, row in self._limits.items()}
         self._statuses = np.zeros(len(LAYERS), np.int64)
+        self._patterns: dict[bytes, tuple[Status, ...]] = {}
 
     @staticmethod
     def _row(limits: GateLimits, asset: AssetClass) -> NDArray[np.float64]:
@@ -57,10 +58,16 @@ class Gatekeeper:
             limits.confidence_floor, limits.future_seconds,
         ])  # fmt: skip
 
+    def _said(self, codes: bytes) -> tuple[Status, ...]:
+        """The statuses behind the kernel's codes; few patterns ever occur, so each is made once."""
+        if codes not in self._patterns:
+            self._patterns[codes] = tuple([STATUSES[code] for code in self._statuses.tolist()])
+        return self._patterns[codes]
+
     def review(self, intent: Intent, facts: NDArray[np.float64], asset: AssetClass) -> Verdict:
         """Judge an entry on its facts (one a layer in the order of LAYERS, then the confidence); NaN is not known."""
         first = gates.judge(facts, self._limits[asset], self._statuses)
-        statuses = tuple([STATUSES[code] for code in self._statuses.tolist()])
+        statuses = self._said(self._statuses.tobytes())
         known = facts.tolist()
         judgement = Judgement(tuple(known[: len(LAYERS)]), self._shown[asset], statuses)
         if first == len(LAYERS):

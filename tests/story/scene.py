@@ -269,6 +269,11 @@ class Scene:
         told = [self.bar(None, *(signals if n == count - 1 else ())) for n in range(count)]
         return Told(tuple(pair for each in told for pair in each.steps))
 
+    def at_once(self, *signals: Signal) -> Told:
+        """Signals in the instant of now, behind whatever has happened in it."""
+        self.said[self.now] = signals
+        return self.play(Moment(Bars(self.now, ())))
+
     def quote(self, time: Nanos, prices: Mapping[Instrument, float]) -> Told:
         """Live prices at one instant."""
         self.now = time

@@ -1,0 +1,473 @@
+"""The command line as a user meets it: the documented commands work, and every mistake gets one clear error.
+
+Clear means: what, where and the next step on stderr, exit code 1, no traceback, and nothing lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ffe.cli import main
+
+STRATEGIES = Path(__file__).parents[1] / "strategies"
+CROSS = ("backtest", "strategies/ma_cross.py:MaCross", "--symbols", "AAPL")
+ID = "^ ([0-9a-f]{8}) "  # as a line of the list begins
+SHORT = ("--from", "2012-01-01", "--set", "fast=5", "--set", "slow=15")
+
+MISTAKES = """
+from ffe import Bars, Columns, Side, Signal, Signals, Strategy, View
+
+class Mistake(Strategy):
+    @property
+    def warmup(self): return 3
+
+class Raises(Mistake):
+    def signals(self, bars): return Signals(side=bars.close / (1 // 0), confidence=80)
+
+class HasNoConfidence(Mistake):
+    def signals(self, bars): return Signals(side=bars.close * 0, confidence=bars.close * float("nan"))
+
+class Peeks(Mistake):
+    def signals(self, bars): return Signals(side=bars.close.shift(-1).gt(bars.close).astype(float), confidence=80)
+
+class MissesASymbol(Mistake):
+    def signals(self, bars): return Signals(side=bars.close[["TSLA"]] * 0, confidence=80)
+
+class MissesAField(Mistake):
+    def signals(self, bars): return Signals(side=bars.vwap * 0, confidence=80)
+
+class DropsRows(Mistake):
+    def signals(self, bars): return Signals(side=bars.close.iloc[1:] * 0, confidence=80)
+
+class MovesRows(Mistake):
+    def signals(self, bars): return Signals(side=(bars.close * 0).shift(1, freq="D"), confidence=80)
+
+class RenamesColumns(Mistake):
+    def signals(self, bars): return Signals(side=bars.close.rename(columns=str.lower) * 0, confidence=80)
+
+class GivesAnArray(Mistake):
+    def signals(self, bars): return Signals(side=bars.close.to_numpy() * 0, confidence=80)
+
+class StopsOtherwise(Mistake):
+    def signals(self, bars): return Signals(side=bars.close * 0, confidence=80, stop=bars.close["AAPL"])
+
+class SaysTwo(Mistake):
+    def signals(self, bars): return Signals(side=bars.close * 0 + 2, confidence=80)
+
+class ForgetsWarmup(Strategy):
+    def signals(self, bars): return Signals(side=bars.close * 0, confidence=80)
+
+class DoesNothing(Mistake): pass
+
+class AnswersNothing(Mistake):
+    def on_event(self, view): pass
+
+class AnswersWords(Mistake):
+    def on_event(self, view): return ["buy"]
+
+class Misspells(Mistake):
+    def on_event(self, view): return [Signal("AAPL", Side.LONG, 80, self.name)]
+
+class RaisesLater(Mistake):
+    def on_event(self, view):
+        if not isinstance(view.event, Bars): return []
+        if view.time > 1_340_000_000_000_000_000: raise RuntimeError("enough")
+        return [Signal(bar.instrument, Side.FLAT, 80, self.name) for bar in view.event.bars]
+"""
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """The command line in this process, as its entry point runs it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]) -> None:
+        self.patch, self.captured = patch, captured
+
+    def __call__(self, *words: str) -> Done:
+        self.patch.setattr(sys, "argv", ["ffe", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *self.captured.readouterr())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the sample stocks of the tests, made once."""
+    from ffe import Settings, load_bars
+
+    folder = tmp_path_factory.mktemp("cache")
+    load_bars(["AAPL"], config=Settings(data_folder=folder))
+    return folder / "backtest_cache.duckdb"
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as a user has it: strategies, some of them mistaken, and a cache."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(cache, tmp_path / "data")
+    shutil.copytree(STRATEGIES, tmp_path / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def ffe(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(monkeypatch, capsys)
+
+
+def process(*command: str, home: Path, columns: int = 80) -> Done:
+    """The same in a process of its own, as a shell starts it."""
+    done = subprocess.run(
+        command,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": str(columns), "PYTHONUTF8": "1"},
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def assert_clear(done: Done, *said: str) -> None:
+    """One error, on stderr, that says all of this."""
+    assert done.code == 1, done
+    assert "Traceback" not in done.err + done.out
+    assert done.err.count("Error: ") + done.err.count("Bars: ") + done.err.count("Symbol: ") <= 2
+    for words in said:
+        assert words in done.err, done.err
+
+
+# ---------------------------------------------------------------- mistakes at the keyboard
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--symbols TSLA", ["UnknownSymbol: 'TSLA'", "there are AAPL, BTC/USD", '[instruments."TSLA"]']),
+        ("--symbols ,", ["No symbol is named", "AAPL,IBM"]),
+        ("--symbols AAPL --interval 1x", ["'1x' is no interval", "15m, 1h or 1d"]),
+        ("--symbols AAPL --interval 1h", ["paper:AAPL 1h: no bars", "import FILE --symbol AAPL --interval 1h"]),
+        ("--symbols AAPL --from 2020-01-01", ["2020-01-01 00:00", "has 2000-03-01", "ffe data import"]),
+        ("--symbols AAPL --from 2012-02-01 --to 2012-01-01", ["2012-02-01 00:00 – 2012-01-01 00:00 holds no"]),
+        ("--symbols AAPL --from 2012-01-14 --to 2012-01-16", ["nothing traded", "wider range"]),
+        ("--symbols AAPL --from 1999-01-01", ["no bars 1999-01-04", "ffe data import"]),
+        ("--symbols AAPL --from yesterday", ["'yesterday' is no time", "2024-03-29"]),
+        ("--symbols AAPL --start 2020-01-01", ["No bars after 2020-01-01", "2013-03-01"]),
+        ("--symbols AAPL --set speed=3", ["speed: no such parameter", "fast (20), slow (50), confidence (80)"]),
+        ("--symbols AAPL --set fast=0", ["fast: Input should be greater than or equal to 1", "fast (20)"]),
+        ("--symbols AAPL --set fast=quick", ["fast: Input should be a valid integer"]),
+        ("--symbols AAPL --set fast", ["--set fast: write it as name=value"]),
+        ("--symbols AAPL --config my.toml", ["my.toml: no such file", "leave --config away"]),
+    ],
+)  # fmt: skip
+def test_backtest_refuses_a_mistake_in_its_options(ffe: Terminal, words: str, said: list[str]) -> None:
+    assert_clear(ffe("backtest", "strategies/ma_cross.py:MaCross", *words.split()), *said)
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("strategies/nothing.py:MaCross", ["strategies/nothing.py: no such file", "ma_cross.py, pullback.py"]),
+        ("strategies/ma_cross.py:MaCros", ["no strategy 'MaCros'", "it has MaCross"]),
+        ("ma_cross", ["names no strategy", "path/to/file.py:ClassName"]),
+        ("no_such_module:MaCross", ["No module named 'no_such_module'", "path/to/file.py:ClassName"]),
+        ("__main__:MaCross", ["defined in a notebook or a script", "keep it in a file"]),
+    ],
+)
+def test_backtest_refuses_a_strategy_it_cannot_find(ffe: Terminal, reference: str, said: list[str]) -> None:
+    assert_clear(ffe("backtest", reference, "--symbols", "AAPL"), *said)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("def (", "SyntaxError"), ("import no_such", "No module named"), ("raise RuntimeError('x')", "RuntimeError")],
+)
+def test_a_strategy_file_that_cannot_be_loaded_is_named_with_its_line(
+    ffe: Terminal, home: Path, code: str, said: str
+) -> None:
+    (home / "broken.py").write_text(f"\n{code}\n")
+    assert_clear(ffe("backtest", "broken.py:Any", "--symbols", "AAPL"), "StrategyError: broken.py", said, "line 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Raises", ["raised ZeroDivisionError", "line 9 of", "mistakes.py"]),
+        ("HasNoConfidence", ["paper:AAPL at 2012-01-03", "a confidence of nan", "from 0 to 100"]),
+        ("Peeks", ["LookAhead", "for paper:AAPL at 2012-", "the last 3", "a negative shift"]),
+        ("MissesASymbol", ["KeyError", "TSLA", "over AAPL", "line 18 of"]),
+        ("MissesAField", ["no column 'vwap'", "open, high, low, close, volume", "line 21 of"]),
+        ("DropsRows", ["rows for", "one row per bar"]),
+        ("MovesRows", ["rows of other times", "keep the index of bars.close"]),
+        ("RenamesColumns", ["the columns aapl", "its bars have AAPL"]),
+        ("GivesAnArray", ["ffe.Signals(side=frame"]),
+        ("StopsOtherwise", ["frames with the rows and columns of side"]),
+        ("SaysTwo", ["paper:AAPL at 2012-01-03", "the side 2.0", "1 is long"]),
+        ("ForgetsWarmup", ["does not say its warmup", "add a property"]),
+        ("DoesNothing", ["neither signals(bars) nor on_event(view)"]),
+        ("AnswersNothing", ["returns NoneType at 2012-01-03", "return a list"]),
+        ("AnswersWords", ["gives 'buy'", "ffe.Signal("]),
+        ("Misspells", ["signals AAPL", "knows paper:AAPL"]),
+        ("RaisesLater", ["RuntimeError in on_event at 2012-06-18", "enough"]),
+    ],
+)
+def test_a_strategy_that_errs_is_stopped_and_told(ffe: Terminal, name: str, said: list[str]) -> None:
+    assert_clear(ffe("backtest", f"mistakes.py:{name}", "--symbols", "AAPL", "--from", "2012-01-01"), *said)
+
+
+def test_what_was_decided_before_a_strategy_raised_stays_readable(ffe: Terminal) -> None:
+    ffe("backtest", "mistakes.py:RaisesLater", "--symbols", "AAPL", "--from", "2012-01-01")
+    listed = ffe("decisions", "list", "--last", "1")
+    assert listed.code == 0
+    assert "2012-06-15" in listed.out
+    assert "the run was killed" in ffe("decisions", "verify").err
+
+
+# ---------------------------------------------------------------- mistakes in the configuration
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[gate]\nvar_ratoi = 0.04", ["ffe.toml: gate.var_ratoi: no such setting", "`ffe config`"]),
+        ("[gates]\nvar_ratio = 0.04", ["ffe.toml: gates: no such setting"]),
+        ("[gate]\nvar_ratio = -1", ["ffe.toml: gate: ", "var_ratio = -1.0: must be positive"]),
+        ('[gate]\nvar_ratio = "low"', ["gate.var_ratio: Input should be a valid number"]),
+        ("[slots]\nslots = 3", ["slots = 3: must lie between 1 and 2"]),
+        ("[gate\nvar_ratio = 0.04", ["ffe.toml: not valid TOML", "line 1"]),
+        ('[instruments.TSLA]\nvenue = "paper"', ["instruments.TSLA.asset_class: Field required"]),
+        ('[instruments.AAPL]\nvenue = "nyse"', ["instruments.AAPL: no [venues.nyse] is described"]),
+    ],
+)
+def test_a_mistake_in_ffe_toml_is_named_with_its_key(ffe: Terminal, home: Path, toml: str, said: list[str]) -> None:
+    (home / "ffe.toml").write_text(toml)
+    assert_clear(ffe("config"), *said)
+    assert_clear(ffe(*CROSS), *said)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("FFE_GATE__VAR_RATOI", "0.04", "the environment: gate.var_ratoi: no such setting"),
+        ("FFE_GAET", "0.04", "the environment: ffe_gaet: no such setting"),
+        ("FFE_GATE__VAR_RATIO", "low", "the environment: gate.var_ratio: Input should be a valid number"),
+        ("FFE_GATE", "low", "the environment: error parsing value for field"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    ffe: Terminal, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert_clear(ffe("config"), said)
+
+
+def test_the_environment_goes_over_dotenv_and_dotenv_over_the_file(
+    ffe: Terminal, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "ffe.toml").write_text("[gate]\nvar_ratio = 0.01\ndrawdown_ratio = 0.01\nleverage_ratio = 1.5\n")
+    (home / ".env").write_text("FFE_GATE__VAR_RATIO=0.02\nFFE_GATE__DRAWDOWN_RATIO=0.02\nCOINBASE_API_KEY=secret\n")
+    monkeypatch.setenv("FFE_GATE__VAR_RATIO", "0.03")
+    shown = ffe("config").out
+    assert '"var_ratio": 0.03' in shown
+    assert '"drawdown_ratio": 0.02' in shown
+    assert '"leverage_ratio": 1.5' in shown
+    assert "secret" not in shown
+
+
+# ---------------------------------------------------------------- mistakes in files and folders
+
+HEAD = "time,open,high,low,close,volume"
+ROWS = [f"2024-01-01 {hour:02d}:00:00,100,102,98,101,7" for hour in range(24)]
+EVERY_OTHER = [*ROWS[::2], *(row.replace("01-01", "01-02") for row in ROWS[::2])]
+
+
+def with_row(row: str) -> str:
+    return "\n".join([HEAD, *ROWS[:5], row, *ROWS[6:]])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (with_row("2024-01-01 05:00:00,100,97,98,101,7"), "row 5 at 2024-01-01 05:00: high 97.0 is under low 98.0"),
+        (with_row("2024-01-01 05:00:00,100,102,98,110,7"), "close 110.0 lies outside low 98.0 – high 102.0"),
+        (with_row("2024-01-01 05:00:00,100,102,98,,7"), "close is nan, not a number"),
+        (with_row("2024-01-01 05:00:00,100,102,98,much,7"), "close is nan, not a number"),
+        (with_row("2024-01-01 05:00:00,100,102"), "is nan, not a number"),
+        (with_row("2024-01-01 05:00:00,0,102,0,101,7"), "open 0.0 is not above zero"),
+        (with_row("2024-01-01 05:00:00,-1,102,-2,101,7"), "open -1.0 is not above zero"),
+        (with_row("2024-01-01 05:00:00,100,102,98,101,-7"), "volume -7.0 is negative"),
+        (with_row("2024-01-01 04:00:00,100,102,98,101,7"), "row 5 at 2024-01-01 04:00: the same time as the row"),
+        (with_row("2024-01-01 02:00:00,100,102,98,101,7"), "row 5 at 2024-01-01 02:00: earlier than the row before"),
+        (with_row("2024-01-01 05:30:00,100,102,98,101,7"), "not on the grid of 1h"),
+        (with_row(",100,102,98,101,7"), "row 5 has no time"),
+        (with_row("yesterday,100,102,98,101,7"), "row 5: its time is 'yesterday'. Write times as 2024-03-29"),
+        ("\n".join([HEAD, *EVERY_OTHER]), "it is another interval"),
+        (HEAD, "holds no rows"),
+        ("", "has no column time"),
+        ("\n".join(ROWS), "has no column time"),
+        ("\n".join([HEAD.replace("close", "last"), *ROWS]), "has no column close, but time, open, high, low, last"),
+        ("\n".join([HEAD.replace("time", "when"), *ROWS]), "has no column time"),
+    ],
+)  # fmt: skip
+def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
+    ffe: Terminal, home: Path, text: str, said: str
+) -> None:
+    (home / "good.csv").write_text("\n".join([HEAD, *ROWS]))
+    (home / "bad.csv").write_text(text)
+    ffe("data", "import", "good.csv", "--symbol", "BTC/USD", "--interval", "1h")
+    assert_clear(ffe("data", "import", "bad.csv", "--symbol", "BTC/USD", "--interval", "1h"), said)
+    assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("none.csv", "no such file"), ("bars.txt", "neither csv nor parquet"), ("bars.parquet", "cannot be read")],
+)
+def test_a_file_that_cannot_be_bars_is_named(ffe: Terminal, home: Path, file: str, said: str) -> None:
+    (home / "bars.txt").write_text("bars")
+    (home / "bars.parquet").write_text("bars")
+    assert_clear(ffe("data", "import", file, "--symbol", "BTC/USD", "--interval", "1h"), file, said)
+
+
+def test_a_data_folder_under_a_regular_file_is_named(ffe: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FFE_DATA_FOLDER", "mistakes.py/data")
+    assert_clear(ffe(*CROSS), "NotWritable: mistakes.py/data", "a folder you can write to")
+
+
+def test_runs_that_cannot_be_written_are_named_before_anything_is_traded(ffe: Terminal, home: Path) -> None:
+    (home / "data" / "runs").write_text("a file where the runs should be")
+    assert_clear(ffe(*CROSS, *SHORT), "NotWritable: data/runs/MaCross-", "Choose a folder that can be written")
+
+
+def test_a_picture_that_cannot_be_written_loses_no_record(ffe: Terminal) -> None:
+    assert_clear(ffe(*CROSS, *SHORT, "--plot", "nowhere/run.png"), "nowhere/run.png", "in a folder that is there")
+    assert ffe("decisions", "verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("replay data/runs/none", ["data/runs/none", "is missing", "the folder of a run"]),
+        ("replay data", ["data/journal.jsonl is missing"]),
+        ("decisions list --run none", ["none: no such folder", "data/runs"]),
+        ("decisions list --run data", ["data/decisions.jsonl is missing"]),
+        ("decisions verify data", ["data: no records here"]),
+        ("decisions why 1 --run none", ["none: no such folder"]),
+        ("decisions list", ["data/runs holds no run yet", "ffe backtest"]),
+    ],
+)
+def test_a_run_that_is_not_there_is_named(ffe: Terminal, words: str, said: list[str]) -> None:
+    assert_clear(ffe(*words.split()), *said)
+
+
+# ---------------------------------------------------------------- the documented way
+
+
+def test_a_run_is_listed_explained_verified_and_replayed(ffe: Terminal, home: Path) -> None:
+    shown = ffe(*CROSS, *SHORT, "--plot", "run.png")
+    assert shown.code == 0, shown.err
+    assert "Records: data/runs/MaCross-" in shown.out
+    assert (home / "run.png").is_file()
+    (id,) = re.findall(ID, ffe("decisions", "list", "--disposition", "sent", "--last", "1").out, re.MULTILINE)
+    assert "7 CONVICTION" in ffe("decisions", "why", id).out
+    assert "intact" in ffe("decisions", "verify").out
+    (run,) = (home / "data" / "runs").iterdir()
+    assert "the same bytes" in ffe("replay", str(run.relative_to(home))).out
+
+
+def test_a_decision_that_is_not_there_or_not_one_is_told_apart(ffe: Terminal) -> None:
+    ffe(*CROSS, *SHORT)
+    assert_clear(ffe("decisions", "why", "nothing"), "no decision begins with 'nothing'", "ffe decisions list")
+    assert_clear(ffe("decisions", "why", ""), "decisions begin with ''", "Give more of the id")
+    assert_clear(ffe("decisions", "list", "--disposition", "lost"), "--disposition lost", "refused")
+    assert_clear(ffe("decisions", "list", "--layer", "LUCK"), "--layer LUCK", "CONCENTRATION")
+
+
+def test_the_same_backtest_again_gets_a_folder_of_its_own(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    ffe(*CROSS, *SHORT)
+    first, second = sorted((home / "data" / "runs").iterdir())
+    assert second.name == f"{first.name}-2"
+    assert (first / "journal.jsonl").read_bytes() == (second / "journal.jsonl").read_bytes()
+
+
+def test_an_edited_record_is_found_and_named(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    (file,) = (home / "data" / "runs").glob("*/decisions.jsonl")
+    file.chmod(0o600)
+    file.write_text(file.read_text().replace('"confidence":80', '"confidence":99', 1))
+    found = ffe("decisions", "verify")
+    assert found.code == 1
+    assert "TAMPERED: decisions.jsonl:1" in found.err
+
+
+def test_replay_refuses_another_cache_and_a_strategy_that_moved(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    (run,) = (home / "data" / "runs").iterdir()
+    (home / "strategies" / "ma_cross.py").rename(home / "strategies" / "cross.py")
+    assert_clear(ffe("replay", str(run)), "strategies/ma_cross.py: no such file", "cross.py")
+    (home / "strategies" / "cross.py").rename(home / "strategies" / "ma_cross.py")
+    (home / "data" / "backtest_cache.duckdb").unlink()
+    assert_clear(ffe("replay", str(run)), "paper:AAPL 1d: no bars", "ffe data import")
+
+
+def test_a_replay_that_differs_names_file_and_line(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    (run,) = (home / "data" / "runs").iterdir()
+    code = home / "strategies" / "ma_cross.py"
+    code.write_text(code.read_text().replace("averages crossed", "stars aligned"))
+    found = ffe("replay", str(run))
+    assert found.code == 1
+    assert "journal.jsonl:1 differs" in found.err
+
+
+# ---------------------------------------------------------------- as a shell starts it
+
+SCRIPT = str(Path(sys.executable).with_name("ffe"))
+
+
+@pytest.mark.parametrize("command", [(SCRIPT,), (sys.executable, "-m", "ffe")], ids=["ffe", "python -m ffe"])
+def test_both_entry_points_print_help_and_a_clear_error(command: tuple[str, ...], home: Path) -> None:
+    shown = process(*command, "--help", home=home)
+    assert shown.code == 0
+    assert "backtest" in shown.out
+    assert_clear(process(*command, *CROSS[:2], "--symbols", "TSLA", home=home), "UnknownSymbol: 'TSLA' is not known")
+
+
+def test_a_peeking_strategy_is_told_in_a_process_of_its_own(home: Path) -> None:
+    assert_clear(process(SCRIPT, "backtest", "mistakes.py:Peeks", "--symbols", "AAPL", home=home), "LookAhead: Peeks")
+
+
+def test_everything_fits_into_80_columns_and_no_id_is_cut(home: Path) -> None:
+    shown = process(SCRIPT, *CROSS, *SHORT, home=home)
+    listed = process(SCRIPT, "decisions", "list", home=home)
+    assert max(map(len, (shown.out + listed.out).splitlines())) <= 80
+    assert "…" not in listed.out
+    assert len(re.findall(ID, listed.out, re.MULTILINE)) == 20
+
+
+def test_help_loads_nothing_heavy(home: Path) -> None:
+    code = """
+import sys
+from ffe.cli import main
+sys.argv = ["ffe", "--help"]
+try:
+    main()
+finally:
+    assert not {"ccxt", "vectorbt", "pandas", "numba", "duckdb"} & set(sys.modules)
+"""
+    assert process(sys.executable, "-c", code, home=home).code == 0
