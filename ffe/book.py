@@ -241,7 +241,7 @@ class Book:
         self.last_carry: Money = 0.0  # our share of the newest fee or financing, negative when paid
         self.day_base: Money = 0.0  # what our trades had earned when the day began
         self._seen: set[tuple[Venue, str]] = set()
-        self._moves = True  # whether a new mid can change what anything is worth
+        self.moves = True  # whether a new mid can change what anything is worth
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
             i.quote if i.base == universe.currency else i.base: (i.id, i.base == universe.currency)
@@ -346,7 +346,7 @@ class Book:
     def observe(self, market: Bars | Quotes) -> None:
         """Take over the newest mids and value everything at them."""
         self.see(market)
-        if self._moves:
+        if self.moves:
             self.revalue()
 
     def revalue(self) -> None:
@@ -354,13 +354,17 @@ class Book:
         self.equity, ours_gain = self._valued()
         self.ours_gain = self.ours_realised + ours_gain
         self.unit.observe(self.equity)
-        self._moves = bool(self._unvalued) or any(ledger.moves for ledger in self.ledgers.values())
+        self.moves = bool(self._unvalued) or any(ledger.moves for ledger in self.ledgers.values())
 
     def _valued(self) -> tuple[Money, Money]:
         """Equity at the newest mids (NaN while something that is there has no value yet), and our open positions'
         gain."""
-        worth = [self._worth(ledger) for ledger in self.ledgers.values()]
-        return NAN if self._unvalued else sum([one for one, _ in worth]), sum([gain for _, gain in worth])
+        total = ours_gain = 0.0
+        for ledger in self.ledgers.values():
+            worth, gain = self._worth(ledger)
+            total += worth
+            ours_gain += gain
+        return NAN if self._unvalued else total, ours_gain
 
     def apply(self, answer: Answer) -> tuple[Booked, ...]:
         """Book what an answer says of money, each trade of a venue once; the fills that were new."""

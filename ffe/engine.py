@@ -47,6 +47,7 @@ from ffe.model import (
     Intent,
     Judgement,
     Layer,
+    Money,
     Nanos,
     Order,
     OrderId,
@@ -216,6 +217,32 @@ class Engine:
             self.history.observe(event, self.book.rate)
         self.hear(event)
         self.complete_day(event)
+
+    # ------------------------------------------------------------ quiet stretches
+
+    def is_calm(self) -> bool:
+        """Whether only a price, a signal or a time could change anything: every trade rests behind its protection."""
+        if self._ended or self._is_troubled or self.queue or self._draft or not self.guard.is_settled:
+            return False
+        return all(trade.is_calm and not trade.beyond for trade in self.slots.trades())
+
+    def day_so_far(self) -> tuple[float, ...]:
+        """What the day is judged by, in the order of `ffe.kernels.quiet`."""
+        book, watch = self.book, self.rules.watch
+        return (
+            book.ours_realised, book.day_base, self.guard.day_equity, book.unit.units, book.unit.day_start,
+            watch.day_loss_ratio, watch.day_gain_ratio,
+        )  # fmt: skip
+
+    def sleep(self, bars: Bars, highest: Money) -> None:
+        """Take over the newest of bars at which nothing happened, and the highest equity on the way."""
+        self.book.see(bars)
+        self.history.observe(bars, self.book.rate)
+        if self.book.moves:
+            self.book.unit.observe(highest)
+            self.book.revalue()
+
+    # ------------------------------------------------------------ the four parts of a step
 
     def learn(self, event: Event) -> None:
         self._begin_day(event.time)

@@ -131,6 +131,21 @@ class SimBroker:
         answers, self._pending = self._pending, []
         return answers
 
+    def is_idle(self) -> bool:
+        """Whether only a resting stop or target could make anything happen here before a deposit falls due."""
+        is_moved_by_time = not self.ledger.is_spot or self._carries
+        return self._last is not None and not (
+            self._waiting or self._pending or (is_moved_by_time and self.ledger.moves)
+        )
+
+    def sleep(self, bars: Bars) -> None:
+        """Take over the newest of bars at which nothing happened here."""
+        self.account.see(bars)
+        for bar in bars.bars:
+            if bar.instrument in self._mine:
+                self._volume[bar.instrument] = bar.volume
+        self._last = bars.time
+
     # ------------------------------------------------------------ orders in
 
     def send(self, order: Order, time: Nanos) -> None:

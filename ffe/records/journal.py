@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
@@ -157,6 +157,11 @@ class RunJournal(_Keeper):
             self._is_due = True
         else:
             self._enter(JOURNAL, len(self._times), "event", encode_event(event))
+
+    def quiet(self, times: Sequence[Nanos], equity: Sequence[float]) -> None:
+        """Bars that changed nothing: what was worth what is kept, as if each had been stepped."""
+        self._times += times
+        self._equity += equity
 
     def step(self, step: Step) -> Written:
         if self._is_due:

@@ -29,7 +29,8 @@ from ffe.research.find import reference_of, source_of
 from ffe.research.operator import ScriptedOperator
 from ffe.research.reach import unreachable
 from ffe.research.result import Result
-from ffe.strategy import Hears, Live, Strategy
+from ffe.research.wake import Sleeper
+from ffe.strategy import Hears, Live, Precomputed, Strategy
 
 Progress = Callable[[int, int], None]  # bars seen, bars in all
 PROGRESS_STEPS = 200
@@ -47,19 +48,23 @@ class World:
 def backtest(
     strategy: Strategy, bars: BarSet, config: Settings | None = None, *, start: str | Nanos | None = None,
     world: World | None = None, records: str | Path | None = None, progress: Progress | None = None,
+    every_bar: bool = False,
 ) -> Result:  # fmt: skip
     """Run a strategy over bars through the whole core; bars before start prime it without orders.
 
-    records is the folder in which the run's own folder is made (default: `runs/` in the data folder). Raises the
-    errors of `ffe.errors` for what a caller can fix.
+    every_bar steps also the bars at which nothing can happen: slower, and the same bytes. records is the folder in which
+    the run's own folder is made (default: `runs/` in the data folder). Raises the errors of `ffe.errors` for what a
+    caller can fix.
     """
     plan = Plan(strategy, bars, config or load_settings(), _nanos(start), world or World())
     folder = _fresh_folder(Path(records) if records is not None else plan.settings.data_folder / "runs", plan)
     scene = plan.scene()
     with _journal(folder, plan) as journal:
         feed = plan.feed()
+        if not every_bar and plan.strategy.is_columnar:
+            feed.sleep = Sleeper(scene.engine, scene.brokers, journal, feed, plan.known_times(scene))
         events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
-        run(_watched(events, feed.count, progress) if progress else events, scene.engine, scene.venues, journal)
+        run(_watched(events, feed, progress) if progress else events, scene.engine, scene.venues, journal)
     return Result(folder, plan, plan.unreachable())
 
 
@@ -68,6 +73,7 @@ class Scene:
     """The parts of one run, assembled."""
 
     engine: Engine
+    brokers: Sequence[SimBroker]
     venues: Venues
     operator: ScriptedOperator
 
@@ -160,7 +166,14 @@ class Plan:
             for venue in self.universe.accounts
         ]  # fmt: skip
         operator = ScriptedOperator(engine, self.world.script, self.settings.re_arm == "daily")
-        return Scene(engine, Venues(self.universe, brokers), operator)
+        return Scene(engine, brokers, Venues(self.universe, brokers), operator)
+
+    def known_times(self, scene: Scene) -> list[Nanos]:
+        """When something is known to happen: signals, commands, deposits."""
+        heard = scene.engine.strategy
+        signals = list(heard.by_time) if isinstance(heard, Precomputed) else []
+        flows = [flow.time for flows in self.world.flows.values() for flow in flows]
+        return [*signals, *flows, *(command.time for command in self.world.script)]
 
 
 def _span(bars: BarSet) -> tuple[Nanos, Nanos]:
@@ -193,12 +206,12 @@ def _journal(folder: Path, plan: Plan) -> RunJournal:
     return RunJournal(folder, plan.stamp, plan.described())
 
 
-def _watched(events: Iterable[Event], total: int, progress: Progress) -> Iterator[Event]:
+def _watched(events: Iterable[Event], feed: BarFeed, progress: Progress) -> Iterator[Event]:
     """The same events; progress is told now and then how many bars have passed."""
-    seen, every = 0, max(1, total // PROGRESS_STEPS)
+    told, every = 0, max(1, feed.count // PROGRESS_STEPS)
     for event in events:
         yield event
-        if isinstance(event, Bars):
-            seen += 1
-            if seen % every == 0 or seen == total:
-                progress(seen, total)
+        if feed.position - told >= every:
+            told = feed.position
+            progress(told, feed.count)
+    progress(feed.count, feed.count)

@@ -110,5 +110,5 @@ def _refusals(axes: Axes, result: Result) -> None:
     axes.set_yticks(places, list(gates.index), fontsize=8)
     axes.set_xlim(0, widest * 1.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, frameon=False)
     axes.set_title(f"What the layers said of {int(gates['judged'].max())} judged entries", loc="left", fontsize=10)

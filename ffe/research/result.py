@@ -18,7 +18,7 @@ from ffe.errors import NotWritable
 from ffe.model import LAYERS, Cause, Disposition, Filled, InstrumentId, Judgement, Layer, Nanos, Outcome, Status
 from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
-from ffe.records.reader import Record, lines, records
+from ffe.records.reader import Record, aftermath, explain, find, lines, records
 from ffe.records.replay import Difference
 from ffe.research.stats import Stats, statistics
 
@@ -206,6 +206,11 @@ class Result:
         except (OSError, ValueError) as error:
             raise NotWritable(f"{path}: {error}. Name a picture such as run.png, in a folder that is there.") from error
         return figure
+
+    def why(self, id: str) -> str:
+        """Why a decision fell as it did, layer by layer, and what came of it; the beginning of its id is enough."""
+        record = find(self.folder, id)
+        return explain(record, aftermath(self.folder, record.decision))
 
     def replay(self) -> Difference | None:
         """Run it again from its journal, sending nowhere; None if every byte is the same."""

@@ -49,6 +49,11 @@ class Guard:
         return TradingState.REDUCING if is_reducing else TradingState.ACTIVE
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no reading waits for its confirmation, and the day has an equity to be judged by."""
+        return self._read_before is None and self.day_equity > 0.0
+
+    @property
     def why(self) -> str:
         named = [f"{name}: {why}" for name, why in self.latches.items()]
         named += [f"{venue} disagrees with the book" for venue in self.disagreements]

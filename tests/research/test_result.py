@@ -181,6 +181,13 @@ def test_a_result_introduces_itself(result: Result) -> None:
     assert "<table" in result._repr_html_()
 
 
+def test_why_gives_the_layers_of_one_decision(result: Result) -> None:
+    refused = result.decisions.query("disposition == 'refused'").iloc[0]
+    told = result.why(refused["id"][:8])
+    assert told.startswith("REFUSED paper:")
+    assert str(refused["reason"]) in told
+
+
 # ---------------------------------------------------------------- replay
 
 

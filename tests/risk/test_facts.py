@@ -31,7 +31,6 @@ from ffe.model import (
     Instrument,
     InstrumentId,
     Intent,
-    Judgement,
     Layer,
     Nanos,
     OrderId,
@@ -243,7 +242,8 @@ def test_short_entry_in_flight_is_a_short_exposure() -> None:
 
 def reverse(new: World, of: Instrument, side: Side, qty: Qty) -> None:
     """An approved entry that waits until the opposite position is flat."""
-    approved = Approved(wanted(of, qty, side), Judgement((), (), ()))
+    approved = Gatekeeper(LIMITS).review(wanted(of, qty, side), np.zeros(11), of.asset_class)
+    assert isinstance(approved, Approved)
     signal = Signal(of.id, side, 90, "provider")
     new.queue.put(Waiting(Disposition.REVERSING, signal, START, PRICES[of.id], DecisionId("r"), 0, approved))
 

@@ -437,12 +437,14 @@ def test_entry_without_an_answer_is_unknown_and_asked_for() -> None:
     assert desk.due(Accepted(LATER, KRAKEN, None)) == []
 
 
-@pytest.mark.parametrize("answer", [Accepted, lambda *of: Report(*of, Known.WORKING)])
-def test_unknown_entry_that_is_found_waits_on(answer: type[Accepted]) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [Accepted(LATER, KRAKEN, OrderId("entry0")), Report(LATER, KRAKEN, OrderId("entry0"), Known.WORKING)],
+)
+def test_unknown_entry_that_is_found_waits_on(answer: Answer) -> None:
     desk = Desk()
-    entry = desk.enter()
-    desk.answer(failed(entry))
-    desk.answer(answer(LATER, KRAKEN, entry))
+    desk.answer(failed(desk.enter()))
+    desk.answer(answer)
     assert (desk.trade().state, desk.due()) == (SlotState.PENDING, [])
 
 

@@ -11,11 +11,12 @@ from threading import Barrier
 import pytest
 
 from ffe.brokers.faults import AnyFault, Kill, NoAnswer, Outage, Reject, ServerError, Timeout, Unreadable
-from ffe.model import HOUR, MINUTE, SECOND, Bars, Disposition, Enter, Exit, Failed, Fault, Query, Withheld
+from ffe.model import HOUR, MINUTE, SECOND, Bars, Disposition, Enter, Exit, Fault, Query, Withheld
 from ffe.risk.breaker import BreakerState, CallKind
-from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, SOL, START, Scene, buy, leave
+from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, SOL, START, Scene, buy, leave, with_rules
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
+EXACT = with_rules(breaker={"open_seconds": 90.0, "jitter_ratio": 0.0})
 
 
 def state(scene: Scene, later: int = 0) -> BreakerState:
@@ -44,7 +45,11 @@ def half_open(**more: object) -> Scene:
 # ---------------------------------------------------------------- what counts
 
 
-@pytest.mark.parametrize("fault", [Timeout, ServerError, Unreadable, Kill])
+def garbled(at: int) -> AnyFault:
+    return Unreadable(at, accepted=False)
+
+
+@pytest.mark.parametrize("fault", [Timeout, ServerError, garbled, Kill])
 def test_five_failures_in_a_row_open_it(fault: Callable[[int], AnyFault]) -> None:
     four, five = (tried(*(fault(n) for n in range(1, times + 1)), times=times) for times in (4, 5))
     assert (state(four), state(five)) == (CLOSED, OPEN)
@@ -147,16 +152,19 @@ def test_a_minute_and_its_jitter_pass_before_it_is_half_open() -> None:
 
 
 def test_half_open_a_query_must_succeed_before_an_entry_may_try() -> None:
-    scene = half_open()
-    first, second = scene.bar(None, buy(BTC)), scene.bar(None, buy(BTC))
-    assert scene.told.of(Query) and first.dispositions + second.dispositions == [Disposition.SENT, Disposition.HOLD]
+    scene = tried(*(Kill(n) for n in range(1, 6)), interval=MINUTE, rules=EXACT)
+    told = [scene.bar(None, buy(BTC)) for _ in range(3)]
+    assert [each.decision.disposition for each in told] == [Disposition.BREAKER_OPEN] * 2 + [Disposition.SENT]
+    assert [len(each.of(Query)) for each in told] == [0, 1, 0]
 
 
-def test_without_that_query_no_entry_leaves() -> None:
-    scene = tried(*(Kill(n) for n in range(1, 6)), Outage(START + 6 * HOUR, START + 9 * HOUR))
-    told = [scene.bar(None, buy(BTC)) for _ in range(5)]
-    assert [each.dispositions for each in told] == [[Disposition.BREAKER_OPEN]] * 4 + [[Disposition.SENT]]
-    assert any(isinstance(a, Failed) and a.query for each in told for a in each.answers)
+def test_a_query_that_fails_opens_it_again_for_longer() -> None:
+    """Nobody answers from the sixth minute to the eighth."""
+    outage = Outage(START + 6 * MINUTE, START + 8 * MINUTE)
+    scene = tried(*(Kill(n) for n in range(1, 6)), outage, interval=MINUTE, rules=EXACT)
+    told = [scene.bar(None, buy(BTC)) for _ in range(7)]
+    sent = [each.decision.disposition is Disposition.SENT for each in told]
+    assert sent.index(True) == 5 and scene.engine.breakers[COINS].openings == 2
 
 
 def test_a_probe_that_succeeds_closes_it() -> None:
@@ -181,13 +189,15 @@ def test_the_window_doubles_with_every_probe_that_fails_up_to_a_quarter_of_an_ho
 
 
 def test_closing_resets_the_window() -> None:
+    """The first probe is the sixth order and killed, the second fills; later five exits are killed."""
     scene = tried(*(Kill(n) for n in [*range(1, 7), *range(9, 14)]), interval=MINUTE)
-    for _ in range(12):  # the first probe is the sixth order and killed, the second fills
+    for _ in range(12):
         scene.bar(None, buy(BTC))
     assert state(scene) is CLOSED
     scene.bar(None, leave(BTC))
-    scene.bars(2)
-    assert scene.engine.breakers[COINS]._doublings == 0
+    while state(scene) is CLOSED:
+        scene.bar()
+    assert (state(scene, 53 * SECOND), state(scene, 67 * SECOND)) == (OPEN, HALF_OPEN)
 
 
 def test_a_hung_probe_gives_its_place_away_after_half_a_minute() -> None:

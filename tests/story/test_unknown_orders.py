@@ -1,0 +1,132 @@
+"""Orders that might exist: an answer that never came holds the slot until the order is found or proven gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ffe.brokers.faults import AnyFault, Chaos, Fault, NoAnswer, Outage, Timeout
+from ffe.model import (
+    HOUR, MINUTE, SECOND, AccountRead, Disposition, Enter, Exit, Failed, Filled, Known, Protect, Query, Report,
+)  # fmt: skip
+from tests.story.scene import BTC, COINS, ETH, SOL, START, Scene, buy, leave
+
+
+def entered(*faults: AnyFault, **more: object) -> Scene:
+    """BTC was bought at the close of the first bar."""
+    scene = Scene(BTC, ETH, SOL, faults={COINS: faults}, **more)
+    scene.bar(None, buy(BTC, qty=100.0))
+    return scene
+
+
+AMBIGUOUS = [Fault.TIMEOUT, Fault.DISCONNECTED, Fault.SERVER_ERROR, Fault.UNREADABLE]
+
+
+@pytest.mark.parametrize("fault", AMBIGUOUS)
+def test_an_entry_that_arrived_is_found_by_asking_and_counted_once(fault: Fault) -> None:
+    scene = entered(NoAnswer(1, accepted=True, fault=fault))
+    assert [type(a) for a in scene.told.answers[-2:]] == [Failed, Report]
+    scene.bars(3)
+    assert scene.ours(BTC) == scene.at_venue(BTC) == 100.0
+    assert len(scene.told.of(Enter)) == 1 and scene.slots() == {0: (BTC.id, "open")}
+    assert scene.resting(BTC) is not None
+
+
+@pytest.mark.parametrize("fault", AMBIGUOUS)
+def test_an_entry_that_never_arrived_holds_its_slot_until_proven_gone(fault: Fault) -> None:
+    """Bars of a minute; the venue's horizon is ninety seconds."""
+    scene = entered(NoAnswer(1, accepted=False, fault=fault), interval=MINUTE)
+    held = [scene.slots()]
+    for _ in range(3):
+        scene.bar()
+        held.append(scene.slots())
+    assert held == [{0: (BTC.id, "unknown")}] * 3 + [{}]
+    known = [a.state for a in scene.told.answers if isinstance(a, Report)]
+    assert known == [Known.NOT_FOUND] * 3 and isinstance(scene.told.answers[-1], AccountRead)
+    assert len(scene.told.of(Enter)) == 1 and scene.at_venue(BTC) == 0.0
+
+
+def test_while_it_is_unknown_its_instrument_and_its_slot_are_taken() -> None:
+    scene = entered(Timeout(1), interval=MINUTE)
+    told = scene.bar(None, buy(BTC), buy(ETH), buy(SOL))
+    assert told.dispositions == [Disposition.HOLD, Disposition.SENT, Disposition.QUEUED]
+    assert told.decisions[1].judgement.facts[8] == pytest.approx(0.1 + 0.2375)
+
+
+def test_nobody_believes_that_it_is_gone_while_nobody_answers() -> None:
+    """Nothing is heard for an hour, and what is not found within that is not proven."""
+    scene = entered(Outage(START, START + HOUR), interval=MINUTE)
+    scene.bars(58)
+    assert scene.slots() == {0: (BTC.id, "unknown")}
+    scene.bars(5)
+    assert not scene.slots()
+
+
+def test_a_lost_exit_is_sent_again_under_another_name() -> None:
+    scene = entered(Timeout(3), interval=MINUTE)
+    scene.bar(None, leave(BTC))
+    scene.bars(5)
+    first, second = (order.id for order in scene.told.of(Exit))
+    assert first != second and scene.ours(BTC) == scene.at_venue(BTC) == 0.0
+
+
+def test_an_exit_that_arrived_is_not_sent_again() -> None:
+    scene = entered(Timeout(3, accepted=True))
+    scene.bar(None, leave(BTC))
+    scene.bars(3)
+    assert len(scene.told.of(Exit)) == 1
+    assert [(o.cause, o.qty) for o in scene.told.outcomes] == [("signal", 100.0)]
+
+
+def test_a_fill_that_is_told_twice_is_one_fill() -> None:
+    scene = entered()
+    told = scene.bar()
+    (filled,) = [a for a in told.answers if isinstance(a, Filled)]
+    again = Report(scene.now, COINS, filled.order, Known.DONE, (filled.fill,))
+    scene.step(filled, again, replace(filled, done=False))
+    scene.bar()
+    assert scene.ours(BTC) == 100.0 and len(scene.told.of(Protect)) == 1
+
+
+def test_a_fill_that_only_the_report_tells_of_opens_the_trade() -> None:
+    """The order's own fill was never pushed: the question finds it."""
+    scene, other = entered(Timeout(1, accepted=True)), entered()
+    (filled,) = [a for a in other.bar().answers if isinstance(a, Filled)]
+    lone = Scene(BTC, ETH, SOL, faults={COINS: [Timeout(1)]})
+    lone.bar(None, buy(BTC, qty=100.0))
+    (enter,) = lone.told.of(Enter)
+    told = lone.step(Report(lone.now, COINS, enter.id, Known.DONE, (filled.fill,)))
+    assert lone.ours(BTC) == 100.0 and len(told.of(Protect)) == 1
+    assert enter.id == scene.told.of(Enter)[0].id
+
+
+def test_a_reply_lost_on_entry_and_stop_alike_still_ends_protected() -> None:
+    scene = entered(Timeout(1, accepted=True), Timeout(2, accepted=True))
+    scene.bars(2)
+    assert scene.resting(BTC).approved.intent.qty == scene.ours(BTC) == 100.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_order_is_ever_sent_twice_and_every_one_ends(seed: int) -> None:
+    scene = Scene(BTC, ETH, SOL, faults={COINS: [Chaos(seed, 0.4)]}, re_arms=True)
+    for hour in range(120):
+        price = 100.0 + (hour * (seed + 3)) % 7 - 3.0
+        scene.bar({BTC: price, ETH: 200.0 - price}, *(buy(each, qty=20.0) for each in (BTC, ETH, SOL)))
+        if hour % 9 == 8:
+            scene.bar(None, leave(BTC), leave(ETH), leave(SOL))
+    scene.brokers[COINS].faults = ()
+    scene.bar(None, leave(BTC), leave(ETH), leave(SOL))
+    scene.bars(5)
+    ids = Counter(order.id for order in scene.told.orders if not isinstance(order, Query) and hasattr(order, "id"))
+    assert len(ids) > 60 and set(ids.values()) == {1}
+    assert scene.slots() == {} and all(scene.at_venue(each) == 0.0 for each in (BTC, ETH, SOL))
+
+
+def test_ids_are_fit_for_every_venue() -> None:
+    scene = entered()
+    scene.bar()
+    for order in scene.told.of(Enter) + scene.told.of(Protect):
+        assert len(order.id) == 26 and set(order.id) <= set("abcdefghijklmnopqrstuvwxyz234567")
+    assert SECOND
