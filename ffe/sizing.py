@@ -44,7 +44,7 @@ def round_down(qty: Qty, lot: Qty) -> Qty:
 
 def _in_lots(qty: Qty, lot: Qty, rounding: str) -> Qty:
     step = Decimal(repr(lot))
-    return float((Decimal(repr(qty)) / step).to_integral_value(rounding) * step)
+    return float((Decimal(repr(float(qty))) / step).to_integral_value(rounding) * step)
 
 
 def minimum_qty(instrument: Instrument, price: Price) -> Qty:

@@ -159,7 +159,7 @@ def _table(j: m.Judgement) -> list[str]:
     rows = [("layer", "fact", "limit", "room", "status")]
     for layer, fact, limit, status in zip(m.LAYERS, j.facts, j.limits, j.statuses, strict=True):
         rows.append((layer.value, _n(fact), _n(limit), _n(limit - fact), status.value))
-    return [f"{a:<17}{b:>14}{c:>14}{d:>14}  {e}" for a, b, c, d, e in rows]
+    return [f"{a:<17}{b:>12} {c:>11} {d:>11}  {e}" for a, b, c, d, e in rows]
 
 
 def _came_of_it(d: m.Decision, after: Aftermath) -> list[str]:

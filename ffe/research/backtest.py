@@ -52,9 +52,9 @@ def backtest(
 ) -> Result:  # fmt: skip
     """Run a strategy over bars through the whole core; bars before start prime it without orders.
 
-    every_bar steps also the bars at which nothing can happen: slower, and the same bytes. records is the folder in which
-    the run's own folder is made (default: `runs/` in the data folder). Raises the errors of `ffe.errors` for what a
-    caller can fix.
+    every_bar steps also the bars at which nothing can happen: slower, and the same bytes. records is the folder in
+    which the run's own folder is made (default: `runs/` in the data folder). Raises the errors of `ffe.errors` for what
+    a caller can fix.
     """
     plan = Plan(strategy, bars, config or load_settings(), _nanos(start), world or World())
     folder = _fresh_folder(Path(records) if records is not None else plan.settings.data_folder / "runs", plan)

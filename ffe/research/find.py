@@ -79,11 +79,14 @@ def with_parameters(kind: type[Strategy], given: Mapping[str, object]) -> Strate
 def reference_of(strategy: Strategy) -> str:
     """Where a strategy's class stands, as one would type it here: its file, or its module."""
     kind = type(strategy)
-    source = inspect.getsourcefile(kind) if kind.__module__ != "__main__" else None
+    module = kind.__module__
+    if module == "__main__" and (spec := sys.modules[module].__spec__) is not None:
+        module = spec.name  # run by `python -m`
+    source = inspect.getsourcefile(kind) if module != "__main__" else None
     is_near = source is not None and Path(source).resolve().is_relative_to(Path.cwd())
-    if source is not None and (is_near or kind.__module__.startswith(FROM_FILE)):
+    if source is not None and (is_near or module.startswith(FROM_FILE)):
         return f"{Path(os.path.relpath(source)).as_posix()}:{kind.__qualname__}"
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return f"{module}:{kind.__qualname__}"
 
 
 def source_of(strategy: Strategy) -> str:

@@ -58,7 +58,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._failures = {True: 0, False: 0}  # consecutive, of queries and of orders
         self._opened: Nanos | None = None
-        self._half_open_at: Nanos = 0
+        self._half_open_at: Nanos = 0  # mutate: equivalent, read only once opened
         self._doublings = 0
         self._query_succeeded = False
         self._probe: Call | None = None
