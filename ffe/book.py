@@ -223,7 +223,7 @@ class UnitValue:
 
     @property
     def day_return(self) -> Ratio:
-        return self.value / self.day_start - 1.0
+        return self.value / self.day_start - 1.0 if self.day_start > 0.0 else NAN
 
 
 class Book:

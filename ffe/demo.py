@@ -72,7 +72,7 @@ def main() -> None:
     first = main_job(ffe.load_settings())
     show(first)
     picture = _save(first, "demo.png")
-    console.print(Rule("2  STRESS RUN: a synthetic market made to hurt, limits of the day tightened"))
+    console.print(Rule("2  STRESS RUN: a synthetic market made to hurt, limits tightened"))
     console.print(
         "Holdings that were there before (bitcoin, a leveraged euro), a venue that is out for a while, missing bars, a "
         "careless basket. The numbers say nothing about any strategy; what matters is what the guards do."
@@ -92,13 +92,13 @@ def main_job(settings: Settings) -> Result:
 
 
 def stress_settings(settings: Settings) -> Settings:
-    """Holdings that were there before, and limits of the day and of leverage tight enough to be met."""
+    """Holdings that were there before, and limits tight enough to be met."""
     return settings.but(
         holdings=[
             {"symbol": "BTC/USD", "qty": 2.0, "price": 25_000.0},
             {"symbol": "EUR/USD", "qty": 220_000.0, "price": 1.1},
         ],
-        gate={"leverage_ratio": 1.9, "var_ratio": 0.035},
+        gate={"leverage_ratio": 1.9, "var_ratio": 0.03},
         watch={"day_loss_ratio": 0.01},
     )
 

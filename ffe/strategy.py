@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,7 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS = ("open", "high", "low", "close", "volume")
-NOT_THEIRS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<frozen")
+NOT_THEIRS = (
+    __file__.removesuffix("strategy.py"),
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    "<frozen",
+)
 
 
 class Columns:

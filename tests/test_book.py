@@ -481,6 +481,16 @@ def test_unknown_equity_leaves_the_last_value() -> None:
     assert (unit.value, unit.drawdown) == pytest.approx((0.9, 0.1))
 
 
+@pytest.mark.parametrize("equity", [0.0, -10.0])
+def test_day_that_begins_with_nothing_has_no_return(equity: float) -> None:
+    unit = UnitValue(30)
+    unit.observe(100.0)
+    unit.observe(equity)
+    unit.roll(1)
+    unit.observe(50.0)
+    assert math.isnan(unit.day_return)
+
+
 def test_loss_of_everything_is_a_drawdown_of_everything() -> None:
     unit = UnitValue(30)
     for equity in (100.0, 0.0, -10.0):

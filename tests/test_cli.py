@@ -17,6 +17,8 @@ import pytest
 
 from ffe.cli import main
 
+pytestmark = pytest.mark.slow
+
 STRATEGIES = Path(__file__).parents[1] / "strategies"
 CROSS = ("backtest", "strategies/ma_cross.py:MaCross", "--symbols", "AAPL")
 ID = "^ ([0-9a-f]{8}) "  # as a line of the list begins
@@ -395,6 +397,13 @@ def test_a_decision_that_is_not_there_or_not_one_is_told_apart(ffe: Terminal) ->
     assert_clear(ffe("decisions", "why", ""), "decisions begin with ''", "Give more of the id")
     assert_clear(ffe("decisions", "list", "--disposition", "lost"), "--disposition lost", "refused")
     assert_clear(ffe("decisions", "list", "--layer", "LUCK"), "--layer LUCK", "CONCENTRATION")
+
+
+def test_what_is_empty_says_so_in_a_word(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    assert "No such decision in data/runs/MaCross-" in ffe("decisions", "list", "--layer", "LEVERAGE").out
+    (home / "data" / "backtest_cache.duckdb").unlink()
+    assert "holds no bars yet: ffe data import" in ffe("data", "list").out
 
 
 def test_the_same_backtest_again_gets_a_folder_of_its_own(ffe: Terminal, home: Path) -> None:

@@ -53,7 +53,7 @@ EURUSD = instrument(MARGIN, "EUR", USD, m.AssetClass.FOREX, lot=1.0, margin_rate
 USDJPY = instrument(MARGIN, "USD", JPY, m.AssetClass.FOREX, lot=1.0, margin_rate=0.05, financing_short=-0.1)
 PERP = instrument(MARGIN, "BTC", EUR, m.AssetClass.CRYPTO, margin_rate=0.1, financing_long=0.3, funding_hours=8.0)
 BTC = instrument(SPOT, "BTC", USD, m.AssetClass.CRYPTO, fee_in_base=True)
-ETH = instrument(SPOT, "ETH", EUR, m.AssetClass.CRYPTO, volume_share=0.5)
+ETH = instrument(SPOT, "ETH", EUR, m.AssetClass.CRYPTO, volume_share=0.2)
 PRICES = {EURUSD: 1.1, USDJPY: 150.0, PERP: 20_000.0, BTC: 22_000.0, ETH: 10.0}
 SIZES = {EURUSD.id: 20_000.0, USDJPY.id: 30_000.0, PERP.id: 0.7, BTC.id: 0.9, ETH.id: 900.0}
 HELD = (m.Holding(BTC.id, 0.3, 21_000.0), m.Holding(EURUSD.id, -4_000.0, 1.12))
@@ -91,7 +91,7 @@ WORLDS = st.builds(
     day_limit=st.sampled_from([0.05, WIDE]),
     currency=st.sampled_from([USD, EUR]),
     chaos=st.sampled_from([0.0, 0.2, 0.6]),
-    outages=st.lists(HOURS, max_size=2).map(tuple),
+    outages=st.lists(HOURS, max_size=4).map(tuple),
     deposits=st.lists(st.tuples(HOURS, st.sampled_from([SPOT, MARGIN]), AMOUNTS), max_size=3).map(tuple),
     orders=st.lists(st.tuples(HOURS, ACTS), max_size=2).map(tuple),
 )
@@ -128,7 +128,7 @@ def broker(engine: Engine, world: World, venue: m.Venue) -> SimBroker:
         for hour, at, amount in world.deposits
         if at == venue
     ]
-    outages = [Outage(START + hour * m.HOUR, START + (hour + 3) * m.HOUR) for hour in world.outages]
+    outages = [Outage(START + hour * m.HOUR, START + (hour + 5) * m.HOUR) for hour in world.outages]
     faults: list[AnyFault] = [*outages, Chaos(world.seed, world.chaos)]
     held, marks = [h for h in HELD if engine.universe[h.instrument].venue == venue], engine.book.marks
     return SimBroker(engine.universe, venue, cash, holdings=held, flows=flows, faults=faults, marks=marks)
@@ -274,6 +274,9 @@ class Audit:
             for (whose, id), (qty, _) in raw.held.items():
                 is_dust = abs(qty) < self.universe[id].lot
                 assert whose == "foreign" or is_dust or self.engine.slots.trade(id), "ours, and in no slot"
+        for ledger in self.engine.book.ledgers.values():
+            for id, position in ledger.positions():
+                assert abs(position.qty) >= self.universe[id].lot / 1000.0, "a rounding error is no position"
 
     def money_is_accounted_for(self, step: m.Step) -> None:
         book, total = self.engine.book, 0.0

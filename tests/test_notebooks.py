@@ -1,4 +1,4 @@
-"""The notebooks run, from their own folder and from the top level, and are saved with their pictures and nothing private."""
+"""The notebooks run, in their own folder and at the top level, and are saved with pictures and nothing private."""
 
 from __future__ import annotations
 

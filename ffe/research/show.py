@@ -120,6 +120,9 @@ def _number(x: float) -> str:
 def show_decisions(folder: Path, symbol: str | None, disposition: str | None, layer: str | None, last: int) -> None:
     """A table of decisions, the newest last."""
     found = list(select(folder, symbol, _disposition(disposition), _layer(layer)))
+    if not found:
+        console.print(f"No such decision in {folder}", soft_wrap=True)
+        return
     whole = [Column(name, no_wrap=True) for name in ("id", "time (UTC)", "instrument")]
     table = Table(*whole, "what", "decision", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for record in found[-last:] if last else found:

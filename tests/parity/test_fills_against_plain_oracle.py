@@ -102,6 +102,12 @@ def played(series: Series, decisions: Sequence[int | None], t: Terms, on_margin:
     return fills, sum(f.fill.optimistic is not None for f in kept.filled), kept.equity
 
 
+def assert_same(ours: Answers, theirs: Answers, on_margin: bool) -> None:
+    """All to the bit; but a SPOT account's equity is summed from costs and gains, a rounding off quantity x mark."""
+    assert ours[:2] == theirs[:2]
+    np.testing.assert_allclose(ours[2], theirs[2], rtol=0.0 if on_margin else 1e-12)
+
+
 # ---------------------------------------------------------------- random markets
 
 
@@ -134,8 +140,7 @@ def test_random_markets_fill_as_the_oracle_says_to_the_bit(
     times = START + m.HOUR * np.arange(len(bars))
     open, high, low, close = np.array(bars).T
     series = Series(instrument(t), m.HOUR, times, times + m.HOUR, open, high, low, close, np.ones(len(bars)))
-    answer = play(bars, decisions, t, CASH, on_margin)
-    assert played(series, decisions, t, on_margin) == answer
+    assert_same(played(series, decisions, t, on_margin), play(bars, decisions, t, CASH, on_margin), on_margin)
 
 
 # ---------------------------------------------------------------- real ones
@@ -167,5 +172,5 @@ def test_real_hours_fill_as_the_oracle_says_to_the_bit(
     columns = (series.open, series.high, series.low, series.close)
     bars = [Bar(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     answer = play(bars, decisions, terms, CASH, on_margin)
-    assert played(series, decisions, terms, on_margin) == answer
+    assert_same(played(series, decisions, terms, on_margin), answer, on_margin)
     assert {fill.cause for fill in answer[0]} == {"entry", "exit", "stop", "target"} and answer[1] > 0

@@ -20,6 +20,8 @@ from ffe.research.stats import statistics
 from strategies.ma_cross import MaCross
 from tests.research.values import RISE, BuysOn, days
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- statistics, by hand
 
 TIMES = instant("2024-01-01") + DAY * np.arange(1, 5)

@@ -16,6 +16,8 @@ from strategies.pullback import Pullback
 from strategies.rsi_reversion import RsiReversion
 from tests.research.values import RISE, columns, days
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = (MaCross(), DonchianBreakout(), RsiReversion(), Pullback())
 HERE = Path(__file__).parents[2] / "strategies"
 

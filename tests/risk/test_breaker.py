@@ -163,6 +163,16 @@ def test_jitter_is_at_most_a_tenth_and_the_seeds_alone(seed: str) -> None:
         fail(two, QUERY, now)
 
 
+def test_jitter_of_a_seed_never_changes() -> None:
+    breaker, now, found = Breaker(BreakerRules(), "golden"), T0, []
+    fail(breaker, ORDER, now, 5)
+    for _ in range(3):
+        found.append(window(breaker, now))
+        now += found[-1]
+        fail(breaker, QUERY, now)
+    assert found == [60_223_840_362, 129_448_242_970, 224_776_398_558]
+
+
 def test_jitter_reaches_far_to_both_sides_and_differs_by_opening() -> None:
     breakers = [Breaker(BreakerRules(), str(number)) for number in range(200)]
     for breaker in breakers:
@@ -219,6 +229,18 @@ def test_closed_again_it_takes_five_failures_to_open() -> None:
     fail(breaker, ORDER, now, 4)
     assert breaker.state(now) is CLOSED
     assert breaker.call(ENTRY, now) is not None and breaker.call(ENTRY, now) is not None
+
+
+def test_exit_that_succeeds_closes_and_what_failed_before_the_opening_is_forgotten() -> None:
+    breaker, now = Breaker(STEADY), T0 + MINUTE
+    fail(breaker, QUERY, T0, 4)
+    fail(breaker, ORDER, T0, 5)
+    succeed(breaker, ORDER, now)
+    assert breaker.state(now) is CLOSED
+    fail(breaker, QUERY, now, 4)
+    assert breaker.state(now) is CLOSED
+    fail(breaker, QUERY, now)
+    assert breaker.state(now) is OPEN
 
 
 def test_query_alone_does_not_close() -> None:

@@ -10,7 +10,22 @@ from ffe.book import Book
 from ffe.model import Answer
 from ffe.risk.guard import Guard, Hit, TradingState
 from ffe.risk.limits import WatchRules
-from tests.risk.values import BTC, ETH, KRAKEN, OANDA, PRICES, START, bars, book, deposit, fill, filled, found, quotes
+from tests.risk.values import (
+    BTC,
+    ETH,
+    EURUSD,
+    KRAKEN,
+    OANDA,
+    PRICES,
+    START,
+    bars,
+    book,
+    deposit,
+    fill,
+    filled,
+    found,
+    quotes,
+)
 
 ACTIVE, REDUCING, HALTED = TradingState
 OURS: tuple[Answer, ...] = (deposit(KRAKEN, 100_000.0), filled(fill(BTC, 1.0, 50_000.0)))
@@ -116,6 +131,61 @@ def test_first_money_of_a_day_is_what_the_day_is_measured_from() -> None:
     assert guard.day_equity == 99_000.0
     assert at_close(guard, new, 48_100.0) is None
     assert at_close(guard, new, 48_000.0) is not None
+
+
+def test_day_of_little_money_is_measured_like_any_other() -> None:
+    guard, new = Guard(WatchRules()), book(deposit(KRAKEN, 0.5), filled(fill(BTC, 1e-5, 50_000.0)))
+    new.roll(1)
+    guard.roll(new)
+    assert at_close(guard, new, 45_000.0) == Hit(True, "our trades at -10.0000% of the day's start")
+
+
+def test_money_that_comes_into_an_empty_account_begins_its_day() -> None:
+    guard, new = Guard(WatchRules()), book()
+    new.roll(1)
+    guard.roll(new)
+    for answer in OURS:
+        new.apply(answer)
+    assert at_close(guard, new, 50_000.0) is None
+    assert guard.day_equity == 100_000.0
+
+
+def test_day_that_begins_with_nothing_hits_nothing() -> None:
+    guard, new = Guard(WatchRules()), book(deposit(OANDA, 100.0), filled(fill(EURUSD, 800.0, 1.25)))
+    new.observe(quotes({EURUSD.id: 1.125}))
+    new.roll(1)
+    guard.roll(new)
+    assert (new.equity, guard.day_equity) == (0.0, 0.0)
+    new.observe(quotes({EURUSD.id: 1.0}))
+    new.apply(deposit(OANDA, 100.0))
+    assert (new.equity, new.day_pnl) == (0.0, -100.0)
+    assert at_close(guard, new, 50_000.0) is None
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(60_000.0, 2_000.0), (40_000.0, 3_000.0)])
+def test_gain_of_others_does_not_hide_a_loss_of_ours(ours: float, theirs: float) -> None:
+    guard = Guard(WatchRules())
+    new = book(deposit(KRAKEN, 15.0), filled(fill(BTC, 1e-4, 50_000.0)), found(ETH, 0.002, 2_500.0))
+    new.roll(1)
+    guard.roll(new)
+    new.observe(quotes({ETH.id: theirs}))
+    hit = at_close(guard, new, ours)
+    assert (abs(new.day_pnl), new.unit.value) == (1.0, new.unit.day_start)
+    assert hit is not None and hit.ours
+
+
+def test_guard_is_settled_while_nothing_waits_for_a_second_reading() -> None:
+    assert not Guard(WatchRules()).is_settled
+    guard, new = begun(*OURS)
+    assert guard.is_settled
+    assert [(at_quote(guard, new, price), guard.is_settled)[1] for price in (47_000.0, 50_000.0)] == [False, True]
+
+
+@pytest.mark.parametrize(("money", "is_settled"), [(0.0, False), (0.5, True), (-0.5, False)])
+def test_guard_is_settled_once_the_day_has_an_equity(money: float, is_settled: bool) -> None:
+    guard = Guard(WatchRules())
+    guard.roll(book(deposit(KRAKEN, money)))
+    assert guard.is_settled is is_settled
 
 
 def test_deposit_is_no_gain_of_the_day() -> None:

@@ -75,6 +75,10 @@ def test_no_configuration_holds_more_than_two_slots(slots: int) -> None:
         SlotRules(slots=slots)
 
 
+def test_however_small_a_number_is_it_is_positive() -> None:
+    assert GateLimits(var_ratio=5e-324).var_ratio > 0.0
+
+
 def test_message_says_what_would_be_right() -> None:
     with pytest.raises(ValueError, match=r"^var_ratio = -0\.05: must be positive and finite$"):
         GateLimits(var_ratio=-0.05)

@@ -1,9 +1,9 @@
 """A stage for stories: the real engine, real simulated venues and the one loop; every event and its Step is kept.
 
-A scene begins on Monday 2024-02-05, 00:00 UTC, behind eighty days of independent daily closes. Coins cost 100, stocks 50
-and pairs 1.25, nothing has a spread or a fee unless a story says so. `bar` plays the opens and the close of one interval;
-what is not named stays where it is. After every bar the scene checks what holds in every story: at most two trades, no
-order sent twice, a book that agrees with the venues, a stop behind every position.
+A scene begins on Monday 2024-02-05, 00:00 UTC, behind eighty days of independent daily closes. Coins cost 100, stocks
+50 and pairs 1.25, nothing has a spread or a fee unless a story says so. `bar` plays the opens and the close of one
+interval; what is not named stays where it is. After every bar the scene checks what holds in every story: at most two
+trades, no order sent twice, a book that agrees with the venues, a stop behind every position.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ IBM, AAPL = stock("IBM"), stock("AAPL")
 
 
 def buy(instrument: Instrument, confidence: int = 85, **more: object) -> Signal:
-    return Signal(instrument.id, Side.LONG, confidence, "story", **more)  # type: ignore[arg-type]
+    return Signal(instrument.id, Side.LONG, confidence, "story", **more)
 
 
 def sell(instrument: Instrument, confidence: int = 85, **more: object) -> Signal:
-    return Signal(instrument.id, Side.SHORT, confidence, "story", **more)  # type: ignore[arg-type]
+    return Signal(instrument.id, Side.SHORT, confidence, "story", **more)
 
 
 def leave(instrument: Instrument) -> Signal:
@@ -202,10 +202,12 @@ class Moment:
 
 class Scene:
     def __init__(
-        self, *instruments: Instrument, past: Mapping[Instrument, Floats | None] | None = None, rules: Rules | None = None,
-        cash: float = 100_000.0, holdings: Sequence[tuple[Instrument, float, float]] = (), interval: Nanos = HOUR,
-        faults: Mapping[Venue, Sequence[AnyFault]] | None = None, flows: Mapping[Venue, Sequence[Deposit]] | None = None,
-        commands: Sequence[Command] = (), re_arms: bool = False, disk: Journal | None = None, start: Nanos = START,
+        self, *instruments: Instrument, past: Mapping[Instrument, Floats | None] | None = None,
+        rules: Rules | None = None, cash: float = 100_000.0, interval: Nanos = HOUR, start: Nanos = START,
+        holdings: Sequence[tuple[Instrument, float, float]] = (),
+        faults: Mapping[Venue, Sequence[AnyFault]] | None = None,
+        flows: Mapping[Venue, Sequence[Deposit]] | None = None,
+        commands: Sequence[Command] = (), re_arms: bool = False, disk: Journal | None = None,
     ) -> None:  # fmt: skip
         """past holds closes where they are not to be made up, None for no past at all."""
         kinds = {COINS: AccountKind.SPOT, MARGIN: AccountKind.MARGIN, EXCHANGE: AccountKind.SPOT}
@@ -322,7 +324,7 @@ class Scene:
     def resting(self, instrument: Instrument) -> Protect | None:
         """The stop that rests at the venue."""
         working = self.brokers[instrument.venue]._resting.get(instrument.id)
-        return working.order if working else None  # type: ignore[return-value]
+        return working.order if working else None
 
     def slots(self) -> dict[int, tuple[InstrumentId, str]]:
         return {trade.slot: (trade.instrument, str(trade.state)) for trade in self.engine.slots.trades()}
@@ -336,7 +338,7 @@ class Scene:
             theirs, ours = broker.ledger, self.engine.book.ledgers[venue]
             assert dict(theirs.positions()) == dict(ours.positions()) and theirs.cash == ours.cash
         for trade in self.engine.slots.trades():
-            if trade.state is SlotState.OPEN:
+            if trade.state is SlotState.OPEN and not self.engine.slots.is_dust(trade):
                 stop = self.resting(self.universe[trade.instrument])
                 assert stop is not None and stop.approved.intent.qty == trade.qty
 

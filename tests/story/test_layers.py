@@ -139,7 +139,7 @@ def test_all_layers_are_judged_and_the_first_is_the_reason() -> None:
 
 
 def decided(scene: Scene, *entry: object) -> Told:
-    return scene.bar(None, *entry)  # type: ignore[arg-type]
+    return scene.bar(None, *entry)
 
 
 def test_var_and_concentration_grow_with_the_candidate() -> None:
@@ -152,7 +152,7 @@ def test_var_is_numpys_quantile_of_everything_held() -> None:
     a, b = closes(1, 100.0), closes(2, 1.25)
     scene = Scene(BTC, EUR, past={BTC: a, EUR: b}, holdings=[(EUR, -100_000.0, 1.25)])
     told = scene.bar(None, buy(BTC, qty=400.0))
-    qty = told.decision.intent.qty  # type: ignore[union-attr]
+    qty = told.decision.intent.qty
     returns = [np.diff(x[-61:]) / x[-61:-1] for x in (a, b)]
     gains = (100.0 * qty * returns[0] - 125_000.0 * returns[1]) / 200_000.0
     assert fact(told.decision, Layer.VAR) == pytest.approx(-np.quantile(gains, 0.05, method="inverted_cdf"))
@@ -184,7 +184,7 @@ def test_the_largest_size_on_record_would_have_passed_and_a_lot_more_would_not()
     assert first.tail is not None and first.tail.largest_qty == 250.0
     rules = with_rules(gate={"var_ratio": 0.001})
     told = decided(Scene(BTC, rules=rules), buy(BTC, qty=200.0))
-    largest = told.decision.tail.largest_qty  # type: ignore[union-attr]
+    largest = told.decision.tail.largest_qty
     assert refused_by(told) == {Layer.VAR}
     assert decided(Scene(BTC, rules=rules), buy(BTC, qty=largest)).dispositions == [Disposition.SENT]
     assert decided(Scene(BTC, rules=rules), buy(BTC, qty=largest + 0.001)).dispositions == [Disposition.REFUSED]
@@ -247,10 +247,10 @@ def test_entries_of_one_step_see_what_the_earlier_ones_reserved() -> None:
 
 def test_cash_that_an_earlier_entry_reserved_is_not_spent_twice() -> None:
     told = Scene(BTC, ETH, rules=with_rules(gate={"concentration_ratio": 0.8})).bar(None, buy(BTC), buy(ETH, qty=400.0))
-    first, second = (order.approved.intent for order in told.of(Enter))  # type: ignore[union-attr]
+    first, second = (order.approved.intent for order in told.of(Enter))
     assert (first.rule, second.rule) == ("risk_per_trade", "strategy")
     told = Scene(BTC, ETH, rules=with_rules(gate={"concentration_ratio": 0.8})).bar(None, buy(BTC), buy(ETH))
-    first, second = (order.approved.intent for order in told.of(Enter))  # type: ignore[union-attr]
+    first, second = (order.approved.intent for order in told.of(Enter))
     assert (first.qty, second.rule) == (500.0, "cash") and first.qty + second.qty < 1_000.0
 
 

@@ -1,4 +1,4 @@
-"""The day's limits: what our own trades lose or win closes them and latches; anything else only stops entries for the day."""
+"""The day's limits: what our own trades lose or win closes them and latches; anything else stops entries for the day."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def test_an_entry_under_way_is_cancelled_and_what_waits_is_dropped() -> None:
     scene.bar(None, buy(SOL), missing=[ETH])
     told = scene.bar({BTC: 91.0}, missing=[ETH])
     assert [o.order for o in told.of(Cancel)] == [o.id for o in scene.told.of(Enter, ETH)]
-    assert [(d.disposition, d.instrument) for d in told.decisions] == [(Disposition.DROPPED, SOL.id), (Disposition.SENT, BTC.id)]
+    assert {d.instrument: d.disposition for d in told.decisions} == {
+        SOL.id: Disposition.DROPPED,
+        BTC.id: Disposition.SENT,
+    }
     assert scene.bar() and not scene.slots() and scene.at_venue(ETH) == 0.0
 
 

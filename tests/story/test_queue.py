@@ -33,7 +33,7 @@ MANY = [coin(f"C{n:02}") for n in range(11)]
 
 def full(**more: object) -> Scene:
     """Two trades are open, and a third waits since the second hour."""
-    scene = Scene(BTC, ETH, SOL, ADA, **more)  # type: ignore[arg-type]
+    scene = Scene(BTC, ETH, SOL, ADA, **more)
     scene.bar(None, buy(BTC), buy(ETH))
     scene.bar(None, buy(SOL))
     return scene

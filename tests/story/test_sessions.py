@@ -1,4 +1,4 @@
-"""Closed markets: a daily idea waits for its session's first quote, an hourly one becomes HOLD and keeps what it was."""
+"""Closed markets: a daily idea waits for its session's first quote, an hourly one becomes HOLD, its action kept."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, isnan, nan
 from typing import Any
 
@@ -12,13 +13,11 @@ from ffe.kernels.gates import CONFIDENCE
 from ffe.model import (
     LAYERS,
     SECOND,
-    AssetClass,
     Bar,
     Bars,
     Currency,
     Disposition,
     Enter,
-    Instrument,
     Layer,
     Status,
     Symbol,
@@ -27,7 +26,6 @@ from ffe.risk.facts import Facts
 from ffe.sizing import Room
 from tests.story.scene import (
     BTC,
-    COINS,
     ETH,
     EUR,
     EXCHANGE,
@@ -86,7 +84,7 @@ def refusal(told: Told) -> tuple[str, Status]:
 @pytest.mark.parametrize(("place", "layer"), PLACES, ids=[f"{n}-{layer.name}" for n, layer in PLACES])
 def test_one_fact_that_is_not_a_number_refuses_in_its_layers_name(place: int, layer: Layer, value: float) -> None:
     scene = with_facts(Scene(BTC), Poisoned)
-    scene.engine.facts.place, scene.engine.facts.value = place, value  # type: ignore[attr-defined]
+    scene.engine.facts.place, scene.engine.facts.value = place, value
     assert refusal(scene.bar(None, buy(BTC))) == (layer, Status.DATA_MISSING)
 
 
@@ -111,8 +109,8 @@ def test_an_order_of_a_billion_is_refused() -> None:
 
 def test_a_strategy_that_wants_a_billion_gets_what_the_rules_allow() -> None:
     (order,) = Scene(BTC).bar(None, buy(BTC, qty=1e9)).of(Enter)
-    assert order.approved.intent.rule == "concentration"  # type: ignore[union-attr]
-    assert order.approved.intent.qty == 237.5  # type: ignore[union-attr]
+    assert order.approved.intent.rule == "concentration"
+    assert order.approved.intent.qty == 237.5
 
 
 # ---------------------------------------------------------------- by what happened
@@ -192,9 +190,7 @@ def test_what_an_instrument_cannot_do_is_a_record_before_any_layer() -> None:
 
 # ---------------------------------------------------------------- money of another currency
 
-BTC_EUR = Instrument(
-    COINS, Symbol("BTC/EUR"), AssetClass.CRYPTO, Currency("BTC"), Currency("EUR"), "24/7", lot=0.001, minimum_notional=1.0
-)  # fmt: skip
+BTC_EUR = replace(BTC, symbol=Symbol("BTC/EUR"), quote=Currency("EUR"))
 
 
 def test_a_currency_without_a_rate_is_not_traded_in() -> None:
@@ -225,5 +221,5 @@ def test_every_venue_has_its_place_in_these_scenes() -> None:
     scene.bars(15)
     told = scene.bar(None, buy(EUR), buy(IBM))
     assert told.dispositions == [Disposition.SENT, Disposition.SENT]
-    assert {o.approved.intent.instrument for o in told.of(Enter)} == {EUR.id, IBM.id}  # type: ignore[union-attr]
+    assert {o.approved.intent.instrument for o in told.of(Enter)} == {EUR.id, IBM.id}
     assert {MARGIN, EXCHANGE} <= set(scene.universe.accounts)

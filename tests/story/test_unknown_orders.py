@@ -9,9 +9,22 @@ import pytest
 
 from ffe.brokers.faults import AnyFault, Chaos, Fault, NoAnswer, Outage, Timeout
 from ffe.model import (
-    HOUR, MINUTE, SECOND, AccountRead, Disposition, Enter, Exit, Failed, Filled, Known, Protect, Query, Report,
+    HOUR,
+    MINUTE,
+    AccountRead,
+    Cause,
+    Disposition,
+    Enter,
+    Exit,
+    Failed,
+    Fill,
+    Filled,
+    Known,
+    Protect,
+    Query,
+    Report,
 )  # fmt: skip
-from tests.story.scene import BTC, COINS, ETH, SOL, START, Scene, buy, leave
+from tests.story.scene import BTC, COINS, ETH, SOL, START, USD, Scene, buy, leave
 
 
 def entered(*faults: AnyFault, **more: object) -> Scene:
@@ -91,15 +104,11 @@ def test_a_fill_that_is_told_twice_is_one_fill() -> None:
 
 
 def test_a_fill_that_only_the_report_tells_of_opens_the_trade() -> None:
-    """The order's own fill was never pushed: the question finds it."""
-    scene, other = entered(Timeout(1, accepted=True)), entered()
-    (filled,) = [a for a in other.bar().answers if isinstance(a, Filled)]
-    lone = Scene(BTC, ETH, SOL, faults={COINS: [Timeout(1)]})
-    lone.bar(None, buy(BTC, qty=100.0))
-    (enter,) = lone.told.of(Enter)
-    told = lone.step(Report(lone.now, COINS, enter.id, Known.DONE, (filled.fill,)))
-    assert lone.ours(BTC) == 100.0 and len(told.of(Protect)) == 1
-    assert enter.id == scene.told.of(Enter)[0].id
+    scene = entered(Timeout(1))
+    (enter,) = scene.told.of(Enter)
+    fill = Fill("coins-1", BTC.id, 100.0, 100.0, 0.0, USD, Cause.ENTRY)
+    told = scene.step(Report(scene.now, COINS, enter.id, Known.DONE, (fill,)))
+    assert scene.ours(BTC) == told.of(Protect)[0].approved.intent.qty == 100.0
 
 
 def test_a_reply_lost_on_entry_and_stop_alike_still_ends_protected() -> None:
@@ -129,4 +138,3 @@ def test_ids_are_fit_for_every_venue() -> None:
     scene.bar()
     for order in scene.told.of(Enter) + scene.told.of(Protect):
         assert len(order.id) == 26 and set(order.id) <= set("abcdefghijklmnopqrstuvwxyz234567")
-    assert SECOND
