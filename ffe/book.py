@@ -305,7 +305,7 @@ class Book:
         for owned in (ledger.ours, ledger.foreign):
             for id, position in owned.items():
                 gain = self.gain(id, position)
-                total += gain + position.basis if ledger.is_spot else gain
+                total += self.value(id, position.qty) if ledger.is_spot else gain
                 ours_gain += gain if owned is ledger.ours else 0.0
         return total, ours_gain
 
@@ -314,12 +314,12 @@ class Book:
         """Net P&L of our trades since the UTC day began."""
         return self.ours_gain - self.day_base
 
-    def free(self, venue: Venue) -> Money:
-        """What an account could still commit, in the account currency: cash on SPOT, margin not in use on MARGIN."""
-        ledger = self.ledgers[venue]
-        if ledger.is_spot:
-            return sum(held.qty * self.rate(currency) for currency, held in ledger.cash.items() if held.qty)
-        return self.venue_equity(venue) - self.margin_used(venue)
+    def free(self, instrument: Instrument) -> Money:
+        """What its account could still commit to it, in the account currency: on SPOT the cash in its quote currency
+        (a venue takes no other), on MARGIN the margin not in use."""
+        if self.ledgers[instrument.venue].is_spot:
+            return self.cash(instrument.venue, instrument.quote) * self.rate(instrument.quote)
+        return self.venue_equity(instrument.venue) - self.margin_used(instrument.venue)
 
     def cash(self, venue: Venue, currency: Currency) -> float:
         return self.ledgers[venue].cash.get(currency, FLAT).qty

@@ -354,21 +354,22 @@ def test_money_without_a_rate_waits_for_one_and_leaves_equity_unknown() -> None:
 def test_empty_cash_in_a_currency_without_a_rate_does_no_harm() -> None:
     new = book(deposit(KRAKEN, 100.0), deposit(KRAKEN, 80.0, EUR), deposit(KRAKEN, -80.0, EUR))
     new.observe(quotes({EURUSD.id: NAN}))
-    assert (new.equity, new.free(KRAKEN)) == (100.0, 100.0)
+    assert (new.equity, new.free(BTC)) == (100.0, 100.0)
 
 
 # ---------------------------------------------------------------- what is free
 
 
-def test_free_on_spot_is_all_cash_in_the_account_currency() -> None:
-    assert book(deposit(KRAKEN, 500.0), deposit(KRAKEN, 80.0, EUR), found(BTC, 1.0, 1.0)).free(KRAKEN) == 600.0
+def test_free_on_spot_is_the_cash_in_the_quote_currency() -> None:
+    new = book(deposit(KRAKEN, 500.0), deposit(KRAKEN, 80.0, EUR), found(BTC, 1.0, 1.0))
+    assert (new.free(BTC), new.free(BTC_EUR)) == (500.0, 100.0)
 
 
 def test_free_on_margin_is_equity_without_the_margin_of_what_is_held_in_sum() -> None:
     new = book(deposit(OANDA, 1_000.0), found(EURUSD, -4_000.0, 1.25), filled(fill(EURUSD, 1_600.0, 1.25)))
     new.apply(filled(fill(USDJPY, -1_000.0, 128.0)))
     assert new.margin_used(OANDA) == pytest.approx((2_400.0 * 1.25 + 1_000.0) * 0.05)
-    assert new.free(OANDA) == pytest.approx(1_000.0 - 200.0)
+    assert new.free(EURUSD) == pytest.approx(1_000.0 - 200.0)
 
 
 # ---------------------------------------------------------------- days

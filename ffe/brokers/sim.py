@@ -328,9 +328,7 @@ class SimBroker:
     def _can_pay(self, instrument: Instrument, qty: Qty, price: Price) -> bool:
         cost = qty * price * self.account.rate(instrument.quote)
         fee = cost * instrument.fee
-        if self.ledger.is_spot:
-            return cost + fee <= self.account.cash(self._venue, instrument.quote) * self.account.rate(instrument.quote)
-        return cost * instrument.margin_rate + fee <= self.account.free(self._venue)
+        return cost * (1.0 if self.ledger.is_spot else instrument.margin_rate) + fee <= self.account.free(instrument)
 
     def _work_inside(self, working: Working, bar: Bar) -> None:
         """What a bar does to a resting stop and target; both are live from the open at or after their placing."""

@@ -78,9 +78,9 @@ def quiet_until(
                 total += cash[owner]
             for p in range(column.size):
                 if ledger[p] == owner:
-                    gain = positions[p, QTY] * marks[p] - positions[p, BASIS]
-                    total += gain + positions[p, BASIS]
-                    gained += gain if side[p] != 0 else 0.0
+                    value = positions[p, QTY] * marks[p]
+                    total += value
+                    gained += value - positions[p, BASIS] if side[p] != 0 else 0.0
             worth += total
             ours_gain += gained
         if is_day_over_limit(worth, ours_gain, day):

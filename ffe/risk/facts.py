@@ -7,7 +7,7 @@ size. A trade that is being reversed counts as what it will be.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import stats
 from ffe.kernels.gates import CONCENTRATION, CONFIDENCE, DRAWDOWN, FRESHNESS, HOURS, LEVERAGE, THIN
-from ffe.model import SECOND, Currency, InstrumentId, Intent, Money, Nanos, Qty, TailRisk, Venue
+from ffe.model import SECOND, Currency, Instrument, InstrumentId, Intent, Money, Nanos, Qty, TailRisk
 from ffe.risk.gatekeeper import freshness_limit
 from ffe.risk.limits import GateLimits
 from ffe.risk.queue import Queue
@@ -96,29 +96,28 @@ class Facts:
         """What sizing must know; what is reserved on the venue is not free, what a reversal frees is."""
         instrument = self.universe[intent_for]
         exposure = self.exposures(intent_for if reversing else None)[self.universe.index[intent_for]]
-        free = self.book.free(instrument.venue) - self.reserved(instrument.venue)
+        free = self.book.free(instrument) - self.reserved(instrument)
         if reversing:
             free += self._freed(intent_for)
         return Room(self.equity(now), float(exposure), free, self.book.rate(instrument.quote))
 
-    def reserved(self, venue: Venue) -> Money:
-        """Cash or margin that entries in flight on a venue may still take."""
-        is_spot = self.book.ledgers[venue].is_spot
-        total = 0.0
-        for trade in self.slots.trades():
-            instrument = self.universe[trade.instrument]
-            if instrument.venue == venue and trade.reserved:
-                share = 1.0 if is_spot else instrument.margin_rate
-                total += abs(self.book.value(trade.instrument, trade.reserved)) * share
-        for item in self.queue.items:
-            if (
-                item.approved is not None
-                and self.universe[item.instrument].venue == venue
-                and not self.slots.trade(item.instrument)
-            ):
-                share = 1.0 if is_spot else self.universe[item.instrument].margin_rate
-                total += abs(self.book.value(item.instrument, item.approved.intent.qty)) * share
+    def reserved(self, instrument: Instrument) -> Money:
+        """What entries in flight may still take of the cash or margin that an instrument would use."""
+        is_spot, total = self.book.ledgers[instrument.venue].is_spot, 0.0
+        for id, qty in self._claims():
+            other = self.universe[id]
+            if other.venue == instrument.venue and (other.quote == instrument.quote or not is_spot):
+                total += abs(self.book.value(id, qty)) * (1.0 if is_spot else other.margin_rate)
         return total
+
+    def _claims(self) -> Iterator[tuple[InstrumentId, Qty]]:
+        """Entries under way, and reversals that leave as soon as their old position is flat."""
+        for trade in self.slots.trades():
+            if trade.reserved:
+                yield trade.instrument, trade.reserved
+        for item in self.queue.items:
+            if item.approved is not None and not self.slots.trade(item.instrument):
+                yield item.instrument, item.approved.intent.qty
 
     def _freed(self, id: InstrumentId) -> Money:
         """What closing our position gives back: its value on SPOT, its margin on MARGIN."""

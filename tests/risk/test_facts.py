@@ -274,7 +274,7 @@ def test_wait_without_an_approval_counts_for_nothing() -> None:
     signal = Signal(BTC.id, LONG, 90, "provider")
     new.queue.put(Waiting(Disposition.QUEUED, signal, START, 50_000.0, DecisionId("q")))
     assert new.exposures() == {}
-    assert new.facts.reserved(KRAKEN) == 0.0
+    assert new.facts.reserved(BTC) == 0.0
 
 
 # ---------------------------------------------------------------- room
@@ -290,29 +290,35 @@ def test_reservations_are_not_free() -> None:
     new = world()
     new.enter(0, BTC, 0.5)
     new.enter(1, EURUSD, 16_000.0, SHORT)
-    assert (new.facts.reserved(KRAKEN), new.facts.reserved(OANDA), new.facts.reserved(IG)) == (25_000.0, 1_000.0, 0.0)
+    assert (new.facts.reserved(BTC), new.facts.reserved(EURUSD), new.facts.reserved(DAX)) == (25_000.0, 1_000.0, 0.0)
     assert new.facts.room(ETH.id, START, False).free == 35_000.0
     assert new.facts.room(USDJPY.id, START, False).free == 39_000.0
+
+
+def test_spot_cash_in_another_currency_is_neither_free_nor_reserved_from() -> None:
+    new = world()
+    new.enter(0, BTC, 0.5)
+    assert (new.facts.reserved(BTC_EUR), new.facts.room(BTC_EUR.id, START, False).free) == (0.0, 0.0)
 
 
 def test_filled_entry_is_no_longer_reserved() -> None:
     new = world()
     new.enter(0, BTC, 0.5)
     new.fill(0, BTC, 0.5)
-    assert new.facts.reserved(KRAKEN) == 0.0
+    assert new.facts.reserved(BTC) == 0.0
     assert new.facts.room(ETH.id, START, False).free == 35_000.0
 
 
 def test_approved_reversal_reserves_once_its_trade_is_gone() -> None:
     new = world()
     reverse(new, EURUSD, SHORT, 16_000.0)
-    assert (new.facts.reserved(OANDA), new.facts.reserved(KRAKEN)) == (1_000.0, 0.0)
+    assert (new.facts.reserved(EURUSD), new.facts.reserved(BTC)) == (1_000.0, 0.0)
     new.enter(0, EURUSD, 8_000.0)
     new.fill(0, EURUSD, 8_000.0)
-    assert new.facts.reserved(OANDA) == 0.0
+    assert new.facts.reserved(EURUSD) == 0.0
     new = world()
     reverse(new, BTC, LONG, 0.5)
-    assert new.facts.reserved(KRAKEN) == 25_000.0
+    assert new.facts.reserved(BTC) == 25_000.0
 
 
 def test_reversal_may_use_what_its_own_exit_frees() -> None:

@@ -67,8 +67,8 @@ def test_a_trade_from_its_signal_to_its_outcome() -> None:
             Step(
                 100_000.0,
                 (Decision(
-                    ID, 1, ONE, Disposition.SENT, "strategy", BTC.id, SIGNAL, wanted, entered.judgement, entered.tail, 0,
-                    ENTER,
+                    ID, 1, ONE, Disposition.SENT, "strategy", BTC.id, SIGNAL, wanted, entered.judgement, entered.tail,
+                    0, ENTER,
                 ),),
                 (Enter(ENTER, Approved(wanted, entered.judgement), 102.0),),
             ),

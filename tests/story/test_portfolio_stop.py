@@ -1,4 +1,4 @@
-"""The day's limits: what our own trades lose or win closes them and latches; anything else stops entries for the day."""
+"""The day's limits: what our trades lose or win closes them and latches; anything else stops entries for that day."""
 
 from __future__ import annotations
 
