@@ -174,7 +174,7 @@ class Engine:
     ) -> None:  # fmt: skip
         self.universe, self.hours, self.strategy, self.rules, self.session = universe, hours, strategy, rules, session
         self.book = Book(universe, rules.gate.drawdown_window_days)
-        self.history = History(universe, keep)
+        self.history = History(universe, keep, session.interval)
         self.slots = Slots(self.book, rules.slots, rules.watch)
         self.queue = Queue(rules.slots)
         self.guard = Guard(rules.watch)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ffe.model import DAY, AccountKind, Bar, Bars, Currency, InstrumentId, Price, Universe
+from ffe.model import DAY, AccountKind, Bar, Bars, Currency, InstrumentId, Nanos, Price, Universe
 
 CHUNK_DAYS = 512
 
@@ -56,9 +56,10 @@ class _Day:
 
 
 class History:
-    """The past of every instrument. keep is how many bars a strategy may look back on."""
+    """The past of every instrument. keep is how many bars (of one interval, if named) a strategy may look back on."""
 
-    def __init__(self, universe: Universe, keep: int = 0) -> None:
+    def __init__(self, universe: Universe, keep: int = 0, interval: Nanos | None = None) -> None:
+        self.interval = interval
         self.closes = DailyCloses(len(universe))
         self.bars: Mapping[InstrumentId, deque[Bar]] = {i.id: deque(maxlen=keep) for i in universe} if keep else {}
         self._columns = {i.id: (universe.index[i.id], i.quote) for i in universe}
@@ -78,7 +79,7 @@ class History:
                 if bar.instrument in self._indexed:
                     level = self._index(bar, row, rate(quote))
                 self.closes.table[row, column] = level
-            if self.bars:
+            if self.bars and self.interval in (None, bar.interval):
                 self.bars[bar.instrument].append(bar)
 
     def _index(self, bar: Bar, row: int, rate: float) -> float:

@@ -16,7 +16,7 @@ from ffe.brokers.sim import Deposit, SimBroker
 from ffe.config import Settings, load_settings
 from ffe.data.barset import BarSet
 from ffe.engine import Engine, Session, run
-from ffe.errors import MissingBars
+from ffe.errors import ConfigError, MissingBars
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours, instant, stamp
@@ -96,6 +96,7 @@ class Plan:
                 f"No bars after {stamp(self.start)}: there are bars from {stamp(first)} to {stamp(last)}."
             )
         self.hours = _hours(self.universe, first, last)
+        _check_rates(self.universe)
         self.stamp = Stamp(self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
 
     def _played(self) -> BarSet:
@@ -187,6 +188,17 @@ def _span(bars: BarSet) -> tuple[Nanos, Nanos]:
 def _hours(universe: Universe, first: Nanos, last: Nanos) -> dict[InstrumentId, Hours]:
     by_name = {name: Hours.of(name, first, last) for name in sorted({i.hours for i in universe})}
     return {instrument.id: by_name[instrument.hours] for instrument in universe}
+
+
+def _check_rates(universe: Universe) -> None:
+    """Without a rate for an account's own currency equity is never known, and every entry would refuse."""
+    home = universe.currency
+    for account in universe.accounts.values():
+        if account.currency != home and {account.currency, home} not in [{i.base, i.quote} for i in universe]:
+            raise ConfigError(
+                f"{account.venue}'s account is in {account.currency}, and nothing in this run gives "
+                f"{account.currency} in {home}. Add an instrument that does to the bars, as {account.currency}/{home}, or set `currency`."
+            )
 
 
 def _nanos(time: str | Nanos | None) -> Nanos | None:
