@@ -197,7 +197,8 @@ def _check_rates(universe: Universe) -> None:
         if account.currency != home and {account.currency, home} not in [{i.base, i.quote} for i in universe]:
             raise ConfigError(
                 f"{account.venue}'s account is in {account.currency}, and nothing in this run gives "
-                f"{account.currency} in {home}. Add an instrument that does to the bars, as {account.currency}/{home}, or set `currency`."
+                f"{account.currency} in {home}. Add the bars of an instrument that does, as {account.currency}/{home}, "
+                "or set `currency`."
             )
 
 
