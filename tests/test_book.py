@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffe.book import FLAT, Book, Position, UnitValue, day_of, traded
+from ffe.book import FLAT, Book, Ledger, Position, UnitValue, day_of, traded
 from ffe.hours import instant
 from ffe.model import (
     DAY,
@@ -83,6 +83,7 @@ def close_to(value: float) -> object:
         (Position(-2.0, 7.0, -20.0), -1.0, Position(-3.0, 8.0, -50.0), 0.0, 0.0),
         (Position(4.0, 7.0, 20.0), -1.0, Position(3.0, 7.0, 15.0), 1.0, 5.0),
         (Position(-4.0, 7.0, -20.0), 1.0, Position(-3.0, 7.0, -15.0), -1.0, -5.0),
+        (Position(-0.5, 7.0, -20.0), 0.25, Position(-0.25, 7.0, -10.0), -0.25, -10.0),
         (Position(4.0, 7.0, 20.0), -4.0, FLAT, 4.0, 20.0),
         (Position(4.0, 7.0, 20.0), -6.0, Position(-2.0, 10.0, -60.0), 4.0, 20.0),
         (Position(-4.0, 7.0, -20.0), 6.0, Position(2.0, 10.0, 60.0), -4.0, -20.0),
@@ -184,6 +185,12 @@ def test_margin_account_turns_gains_into_its_own_currency_at_once() -> None:
     assert (new.venue_equity(IG), new.unrealised(IG)) == (4_500.0, 750.0)
 
 
+@pytest.mark.parametrize("qty", [1.0, -1.0, 0.25, -2.0])
+def test_margin_gain_is_settled_whatever_the_size(qty: Qty) -> None:
+    new = book(deposit(OANDA, 1_000.0), filled(fill(EURUSD, qty, 1.25)), filled(fill(EURUSD, -qty, 1.5)))
+    assert new.cash(OANDA, USD) == 1_000.0 + qty * 0.25
+
+
 def test_gain_of_a_foreign_quote_is_converted_at_the_newest_mid() -> None:
     new = book(deposit(OANDA, 1_000.0), filled(fill(EURJPY, 128.0, 150.0)))
     assert new.venue_equity(OANDA) == 1_000.0 + 128.0 * 10.0 / 128.0
@@ -197,6 +204,12 @@ def test_currency_gains_are_open_while_it_is_held_and_realised_when_it_goes() ->
     assert (new.ledgers[KRAKEN].deposits, new.unrealised(KRAKEN), new.equity) == (1_250.0, 250.0, 1_500.0)
     new.apply(deposit(KRAKEN, -400.0, EUR))
     assert (new.ledgers[KRAKEN].deposits, new.ledgers[KRAKEN].realised, new.unrealised(KRAKEN)) == (650.0, 100.0, 150.0)
+
+
+@pytest.mark.parametrize("amount", [1.0, -1.0, 0.5])
+def test_every_amount_of_cash_counts(amount: float) -> None:
+    assert book(deposit(KRAKEN, amount)).equity == amount
+    assert book(deposit(KRAKEN, amount, EUR)).equity == amount * 1.25
 
 
 def test_coin_bought_with_euros_costs_what_they_were_worth_then() -> None:
@@ -216,6 +229,20 @@ def test_fee_in_the_base_currency_comes_out_of_what_was_bought() -> None:
     assert (new.ledgers[KRAKEN].fees, new.ledgers[KRAKEN].realised) == (12_000.0, 0.0)
     assert new.venue_equity(KRAKEN) == 52_000.0 + 37_500.0
     assert identity_holds(new)
+
+
+def test_fee_in_the_base_currency_realises_what_it_takes() -> None:
+    new = book(deposit(KRAKEN, 100_000.0), filled(fill(BTC, 1.0, 48_000.0)))
+    new.apply(filled(fill(BTC, 1.0, 50_000.0, 0.25, BTC_COIN)))
+    assert new.ledgers[KRAKEN].realised == 250.0  # a quarter of a coin that cost 49,000 on average
+    assert (new.ledgers[KRAKEN].fees, new.ours(BTC.id).basis) == (12_500.0, 85_750.0)
+    assert identity_holds(new)
+
+
+@pytest.mark.parametrize("fee", [1.0, -1.0, 0.25])
+def test_every_fee_counts_and_a_rebate_is_a_negative_one(fee: float) -> None:
+    new = book(deposit(OANDA, 100.0), filled(fill(EURUSD, 8.0, 1.25, fee)))
+    assert (new.ledgers[OANDA].fees, new.equity) == (fee, 100.0 - fee)
 
 
 def test_fee_in_a_third_currency_comes_out_of_that_cash() -> None:
@@ -256,6 +283,13 @@ def test_spot_holding_is_a_deposit_in_kind_and_a_margin_one_costs_nothing() -> N
     assert (new.held(BTC.id), new.ours(BTC.id)) == (2.0, FLAT)
 
 
+def test_holding_is_worth_its_price_at_the_rate_of_its_day() -> None:
+    new = book(filled(fill(BTC_EUR, -1.0, 32_000.0), None), found(BTC_EUR, 2.0, 40_000.0))
+    ledger = new.ledgers[KRAKEN]
+    assert (ledger.deposits, ledger.realised, new.held(BTC_EUR.id)) == (100_000.0, -10_000.0, 1.0)
+    assert identity_holds(new)
+
+
 def test_holding_is_counted_beside_ours_and_earns_nothing_for_us() -> None:
     new = book(found(BTC, 1.0, 40_000.0), deposit(KRAKEN, 50_000.0), filled(fill(BTC, 0.5, 50_000.0)))
     assert (new.held(BTC.id), new.ours(BTC.id).qty, new.ours_gain) == (1.5, 0.5, 0.0)
@@ -275,6 +309,17 @@ def test_fill_of_no_order_of_ours_is_foreign_unless_it_reduces_what_is_ours() ->
     assert (new.ours(EURUSD.id), new.held(EURUSD.id), new.ours_realised) == (FLAT, 500.0, 12.5)
     new.apply(filled(fill(EURUSD, -200.0, 1.5), None))
     assert (new.held(EURUSD.id), new.ours_realised) == (300.0, 12.5)
+
+
+def test_small_fill_that_reduces_what_is_ours_is_ours() -> None:
+    new = book(deposit(KRAKEN, 50_000.0), filled(fill(BTC, 0.5, 50_000.0)), filled(fill(BTC, -0.25, 50_000.0), None))
+    assert (new.ours(BTC.id).qty, new.held(BTC.id)) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(("left", "held"), [(0.001005, 0.001005), (0.000995, 0.0)])
+def test_less_than_a_thousandth_of_a_lot_is_no_position(left: Qty, held: Qty) -> None:
+    new = book(deposit(OANDA, 50.0), filled(fill(EURUSD, 1.0, 1.25)), filled(fill(EURUSD, left - 1.0, 1.25)))
+    assert new.held(EURUSD.id) == pytest.approx(held)
 
 
 def test_position_that_is_closed_leaves_no_trace() -> None:
@@ -327,6 +372,33 @@ def test_rates_are_mids_straight_or_inverted() -> None:
     assert new.value(EURJPY.id, -2.0) == -2.0 * 160.0 / 128.0
 
 
+@pytest.mark.parametrize(("price", "is_known"), [(0.0, False), (-0.5, False), (0.5, True), (1e-9, True), (NAN, False)])
+def test_price_that_is_not_above_zero_is_not_known(price: float, is_known: bool) -> None:
+    new = book()
+    for market in (bars({BTC.id: price}, START + HOUR), quotes({BTC.id: price}, START + HOUR)):
+        new.observe(market)
+        assert (new.mark(BTC.id) == price) is is_known
+        assert math.isnan(new.mark(BTC.id)) is not is_known
+
+
+def test_only_what_a_mid_can_move_has_to_be_valued_anew() -> None:
+    ledger = Ledger(Account(KRAKEN, AccountKind.SPOT, USD), USD)
+    assert not ledger.moves
+    ledger.deposit(EUR, 5.0, 1.25)
+    assert ledger.moves
+    for owner in ("ours", "foreign"):
+        ledger = Ledger(Account(KRAKEN, AccountKind.SPOT, USD), USD)
+        ledger.deposit(USD, 5.0, 1.0)
+        assert not ledger.moves
+        ledger.fill(BTC, fill(BTC, 1.0, 2.0), getattr(ledger, owner), lambda currency: 1.0)
+        assert ledger.moves
+
+
+def test_nothing_has_been_earned_before_anything_happened() -> None:
+    new = Book(UNIVERSE, 30)
+    assert (new.ours_gain, new.ours_realised, new.last_carry, new.day_pnl) == (0.0, 0.0, 0.0, 0.0)
+
+
 def test_nothing_is_worth_anything_before_its_price_is_known() -> None:
     new = Book(UNIVERSE, 30)
     assert math.isnan(new.mark(BTC.id)) and math.isnan(new.rate(EUR)) and math.isnan(new.equity)
@@ -377,6 +449,7 @@ def test_free_on_margin_is_equity_without_the_margin_of_what_is_held_in_sum() ->
 
 @pytest.mark.parametrize(("time", "day"), [("2024-01-03", 2), ("2024-01-03T00:00:01", 3), ("2024-01-03T23:59", 3)])
 def test_midnight_belongs_to_the_day_that_ends(time: str, day: int) -> None:
+    assert day_of(3 * DAY + 1) == 3
     assert day_of(instant(time)) == instant("2024-01-01") // DAY + day - 1
 
 
@@ -409,6 +482,17 @@ class Plain:
 moves = st.lists(st.sampled_from([0.7, 0.9, 1.0, 1.1, 1.3]) | st.just("roll"), max_size=60)
 
 
+@pytest.mark.parametrize(("days", "drawdown"), [(0, 0.2), (1, 0.2), (29, 0.2), (30, 0.0)])
+def test_peak_counts_for_thirty_days_its_own_included(days: int, drawdown: float) -> None:
+    unit = UnitValue(30)
+    unit.roll(0)
+    unit.observe(100.0)
+    unit.observe(80.0)
+    for day in range(1, days + 1):
+        unit.roll(day)
+    assert unit.drawdown == pytest.approx(drawdown)
+
+
 @given(st.integers(1, 5), moves)
 def test_drawdown_is_from_the_highest_value_of_the_last_days(window: int, moves: list[float | str]) -> None:
     unit, plain, equity = UnitValue(window), Plain(window), 100.0
@@ -422,6 +506,7 @@ def test_drawdown_is_from_the_highest_value_of_the_last_days(window: int, moves:
             unit.roll(plain.day)
         plain.seen.append((plain.day, unit.value))
         assert (unit.drawdown, unit.value) == pytest.approx((plain.drawdown, equity / 100.0), abs=1e-12)
+        assert len(unit.peaks) <= window
 
 
 @given(st.lists(st.tuples(st.floats(0.8, 1.25), st.floats(-0.9, 5.0)), max_size=20))
@@ -435,6 +520,7 @@ def test_deposits_and_withdrawals_move_neither_drawdown_nor_the_day(moves: list[
         still.observe(alone)
         equity += share * equity
         unit.rebase(equity)
+        assert unit.units == pytest.approx(equity / unit.value)
         unit.observe(equity)
         assert (unit.drawdown, unit.day_return) == (close_to(still.drawdown), close_to(still.day_return))
 
@@ -452,26 +538,53 @@ def test_money_that_all_went_and_came_again_moves_neither(value: float) -> None:
     assert unit.value == pytest.approx(value)
 
 
+@pytest.mark.parametrize("value", [1.3, 0.7])
+def test_money_earned_after_all_went_is_measured_at_the_last_value(value: float) -> None:
+    unit = UnitValue(30)
+    unit.observe(100.0)
+    unit.observe(100.0 * value)
+    unit.rebase(0.0)
+    unit.observe(5.0)
+    assert unit.value == pytest.approx(value)
+
+
+def test_unknown_money_buys_nothing() -> None:
+    unit = UnitValue(30)
+    unit.observe(100.0)
+    for equity in (NAN, math.inf):
+        unit.rebase(equity)
+        assert unit.units == 100.0
+
+
 def test_book_buys_units_with_a_deposit() -> None:
     new = book(deposit(KRAKEN, 100_000.0), filled(fill(BTC, 1.0, 50_000.0)))
     new.observe(quotes({BTC.id: 60_000.0}))
     new.observe(quotes({BTC.id: 49_000.0}))
     lost, today = new.unit.drawdown, new.unit.day_return
+    new.apply(deposit(KRAKEN, 20_000.0))
+    assert (new.unit.drawdown, new.unit.day_return) == (close_to(lost), close_to(today))
     new.apply(deposit(KRAKEN, -40_000.0))
     new.apply(deposit(IG, 1_000.0, EUR))
     assert (new.unit.drawdown, new.unit.day_return) == (close_to(lost), close_to(today))
     assert (lost, today) == (close_to(1.0 - 99.0 / 110.0), close_to(-0.01))
 
 
+def test_gain_of_ours_is_no_part_of_what_a_deposit_buys() -> None:
+    new = book(deposit(KRAKEN, 100_000.0), filled(fill(BTC, 1.0, 50_000.0)))
+    new.observe(quotes({BTC.id: 60_000.0}))
+    new.apply(deposit(KRAKEN, 11_000.0))
+    assert (new.unit.value, new.unit.units) == pytest.approx((1.1, 110_000.0))
+
+
 def test_nothing_is_known_before_there_is_money() -> None:
     unit = UnitValue(30)
-    for equity in (NAN, 0.0, -5.0, math.inf):
+    for equity in (NAN, 0.0, -5.0, -0.5, math.inf):
         unit.observe(equity)
         assert math.isnan(unit.value) and math.isnan(unit.drawdown) and math.isnan(unit.day_return)
     unit.roll(1)
-    unit.rebase(5.0)
+    unit.rebase(0.5)
     assert math.isnan(unit.drawdown)
-    unit.observe(5.0)
+    unit.observe(0.5)
     assert (unit.value, unit.drawdown, unit.day_return) == (1.0, 0.0, 0.0)
 
 
@@ -494,10 +607,11 @@ def test_day_that_begins_with_nothing_has_no_return(equity: float) -> None:
 
 def test_loss_of_everything_is_a_drawdown_of_everything() -> None:
     unit = UnitValue(30)
-    for equity in (100.0, 0.0, -10.0):
+    unit.observe(100.0)
+    for equity, value in ((0.0, 0.0), (-10.0, -0.1)):
         unit.observe(equity)
-    unit.rebase(20.0)
-    assert (unit.value, unit.drawdown) == (-0.1, 1.1)
+        unit.rebase(equity + 20.0)  # at such a price it buys nothing
+        assert (unit.value, unit.drawdown, unit.units) == (value, 1.0 - value, 100.0)
 
 
 # ---------------------------------------------------------------- what the venue says
@@ -527,6 +641,13 @@ def read(venue: Venue, cash: dict[Currency, float], positions: dict[InstrumentId
 def test_difference_beyond_a_lot_or_a_cent_is_a_break(cash: float, btc: float, breaks: list[str]) -> None:
     new = book(deposit(KRAKEN, 100_000.0), filled(fill(BTC, 1.0, 48_000.0)))
     assert new.breaks(read(KRAKEN, {USD: cash}, {BTC.id: btc})) == breaks
+
+
+@pytest.mark.parametrize(
+    ("cash", "held", "count"), [(0.01, 1.0, 0), (0.01005, 1.0, 1), (0.00995, -1.0, 0), (0.0, 1.001, 1)]
+)
+def test_a_lot_and_a_cent_themselves_are_no_break(cash: float, held: Qty, count: int) -> None:
+    assert len(book().breaks(read(OANDA, {USD: cash}, {EURUSD.id: held}))) == count
 
 
 def test_what_only_one_side_knows_is_a_break() -> None:

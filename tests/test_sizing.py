@@ -224,6 +224,17 @@ def test_levels_stand_on_their_own_side_of_the_price(asked: Signal, reason: str 
     assert objection(replace(COIN, shortable=True), asked, 100.0, 1.0) == reason
 
 
+@pytest.mark.parametrize("price", [0.5, 1e-9])
+def test_small_price_is_a_price(price: Price) -> None:
+    assert objection(COIN, signal(), price, 1.0) is None
+
+
+def test_stop_that_no_number_tells_from_the_price_leaves_no_size() -> None:
+    tight = WatchRules(stop_ratio=1e-20)
+    found = size_entry(COIN, signal(), 100.0, ROOM, True, SizeRules(), GateLimits(), tight)
+    assert found == NotTradable("risk_per_trade leaves 0.0, under the minimum of 0.05")
+
+
 # ---------------------------------------------------------------- what one unit may cost
 
 
@@ -245,9 +256,9 @@ def test_unit_costs_what_it_may_at_worst() -> None:
 
 @given(sides, st.floats(1_000.0, 1e7), st.floats(-5_000.0, 5_000.0), st.floats(0.0, 1e7), st.floats(0.5, 2.0))
 def test_no_size_exceeds_any_rule(side: Side, equity: float, exposure: float, free: float, rate: float) -> None:
-    room = Room(equity, exposure, free, rate)
-    intent = sized(signal(side), room, replace(USDJPY, lot=0.01), 150.0, False)
-    if isinstance(intent, NotTradable) or intent.qty == minimum_qty(replace(USDJPY, lot=0.01), 150.0):
+    room, traded = Room(equity, exposure, free, rate), replace(USDJPY, lot=0.01, spread=0.0)
+    intent = sized(signal(side), room, traded, 150.0, False)
+    if isinstance(intent, NotTradable) or intent.qty == minimum_qty(traded, 150.0):
         return
     value = intent.qty * 150.0 * rate
     assert abs(exposure + side * value) <= max(0.25 * equity, abs(exposure)) * (1 + 1e-9)

@@ -163,7 +163,9 @@ class SimBroker:
             case Reject(reason=reason) if not isinstance(order, Cancel):
                 self._pending.append(Rejected(time, self._venue, id, reason))
             case Kill(reason=reason) if not isinstance(order, Cancel):
-                self._fills.setdefault(id, [])
+                self._take(order, time)
+                if alive := self._find(id):
+                    self._drop(alive)
                 self._pending += [Accepted(time, self._venue, id), Cancelled(time, self._venue, id, reason, True)]
             case _:
                 self._pending.append(self._take(order, time, fault if isinstance(fault, Partial) else None))

@@ -72,6 +72,7 @@ class Flight(NamedTuple):
     unknown: bool = False
     not_found: bool = False  # beyond the horizon: only agreeing positions are missing
     leaving: bool = False  # its cancellation is on its way
+    successor: OrderId | None = None  # what is to rest in its place, once the venue has it
 
 
 class Tally(NamedTuple):
@@ -122,7 +123,7 @@ class Trade(NamedTuple):
     tally: Tally = Tally()
 
     def flight(self, role: Role) -> Flight | None:
-        return next((flight for flight in self.flights if flight.role is role), None)
+        return next((flight for flight in self.flights if flight.role is role and flight.successor is None), None)
 
     def with_flight(self, flight: Flight) -> Trade:
         others = tuple(other for other in self.flights if other.order != flight.order)
@@ -130,6 +131,17 @@ class Trade(NamedTuple):
 
     def without(self, order: OrderId) -> Trade:
         return self._replace(flights=tuple(flight for flight in self.flights if flight.order != order))
+
+    def succeeded(self, order: OrderId) -> Trade:
+        """What this order took the place of is gone."""
+        return self._replace(flights=tuple(flight for flight in self.flights if flight.successor != order))
+
+    def reinstated(self, failed: Flight) -> Trade:
+        """What this order was to take the place of rests on."""
+        return self._replace(flights=tuple(
+            flight._replace(successor=failed.successor) if flight.successor == failed.order else flight
+            for flight in self.flights
+        ))  # fmt: skip
 
     @property
     def is_calm(self) -> bool:
@@ -248,9 +260,8 @@ class Slots:
 
     def protecting(self, trade: Trade, order: OrderId, now: Nanos) -> None:
         """A protection leaves for the whole position, in place of the one that rested."""
-        old = trade.flight(Role.PROTECT)
-        if old:
-            trade = self._ended(trade, old)
+        if old := trade.flight(Role.PROTECT):
+            trade = trade.with_flight(old._replace(successor=order))
         self.sent(trade._replace(covered=trade.qty, covered_average=trade.average), order, Role.PROTECT, trade.qty, now)
 
     def sent(self, trade: Trade, order: OrderId, role: Role, qty: Qty, now: Nanos) -> None:
@@ -299,7 +310,7 @@ class Slots:
         """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
         if trade.held_back:
             trade = self._put(trade._replace(held_back=False))
-        mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))
+        mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
         half = self.universe[trade.instrument].spread / 2.0
@@ -358,7 +369,9 @@ class Slots:
             case Accepted() | Report(state=Known.WORKING):
                 if flight.unknown or flight.not_found or flight.leaving:
                     trade = trade.with_flight(flight._replace(unknown=False, not_found=False, leaving=False))
-                return trade._replace(tries=0) if flight.role is Role.PROTECT and trade.tries else trade
+                if flight.role is Role.PROTECT and (trade.tries or len(trade.flights) > 1):
+                    trade = trade.succeeded(flight.order)._replace(tries=0)
+                return trade
             case Failed(query=False):
                 return trade.with_flight(flight._replace(unknown=True))
             case Report(state=Known.NOT_FOUND):
@@ -377,6 +390,7 @@ class Slots:
             return trade._replace(held_back=True)
         if flight.role is Role.ENTRY:
             return trade
+        trade = trade.reinstated(flight)
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or ("stop could not be placed" if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
@@ -409,11 +423,11 @@ class Slots:
         if trade.qty and not self.is_dust(trade):
             self._put(trade)
             return
-        protect = trade.flight(Role.PROTECT)
-        if protect and len(trade.flights) == 1 and not (protect.unknown or protect.leaving):
-            # The slot is free when the stop is proven gone: one that still rests could open a position.
-            self._cancels.append(Cancel(self.universe[trade.instrument].venue, protect.order))
-            trade = trade.with_flight(protect._replace(leaving=True))
+        if all(flight.role is Role.PROTECT for flight in trade.flights):
+            # The slot is free when its stops are proven gone: one that still rests could open a position.
+            for flight in [flight for flight in trade.flights if not (flight.unknown or flight.leaving)]:
+                self._cancels.append(Cancel(self.universe[trade.instrument].venue, flight.order))
+                trade = trade.with_flight(flight._replace(leaving=True))
         if trade.flights:
             self._put(trade)
         else:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffe.kernels import fills, gates, stats, windows
+from ffe.kernels import fills, gates, quiet, stats, windows
 from tests.kernels.values import walk
 
 pytestmark = pytest.mark.slow  # it compiles everything
 
-MODULES = (fills, gates, stats, windows)
+MODULES = (fills, gates, quiet, stats, windows)
 Arguments = st.SearchStrategy[tuple[Any, ...]]
 
 sides = st.sampled_from([-1, 1])
@@ -60,6 +60,17 @@ def bars(draw: st.DrawFn) -> tuple[float, float, float]:
     return open_, high, low
 
 
+def candles(instants: int, instruments: int) -> st.SearchStrategy[Any]:
+    """(open, high, low, close) x instant x instrument."""
+    some = st.lists(bars() | st.just((math.nan,) * 3), min_size=instants * instruments, max_size=instants * instruments)
+    return some.map(
+        lambda rows: (
+            np.array([(*row, (row[1] + row[2]) / 2.0) for row in rows]).T.reshape(4, instants, instruments).copy()
+        )
+    )
+
+
+signs = st.lists(st.integers(-1, 1), min_size=4, max_size=4).map(lambda values: np.array(values, np.int64))
 exposures = arrays(st.sampled_from([0.0, 50.0, -40.0]) | st.floats(-1e5, 1e5), 4)
 equities = st.floats(1e-3, 1e6) | st.sampled_from([math.nan, -1.0])
 sized = st.integers(1, 80)
@@ -113,6 +124,13 @@ CASES: dict[str, Arguments] = {
     "tail_risk": st.tuples(
         closes(), ends, exposures, columns, st.sampled_from([0.0, 50.0, -40.0]), equities, sized, minima, ratios,
         st.floats(0.0, 0.5),
+    ),
+    "is_stirred": st.tuples(candles(6, 3), st.integers(0, 5), st.integers(0, 2), sides, arrays(levels, 6)),
+    "is_day_over_limit": st.tuples(anything, anything, arrays(prices, 7)),
+    "quiet_until": st.tuples(
+        candles(6, 3), st.integers(0, 2), st.integers(3, 6), arrays(prices | st.just(0.0), 2), integers(4, 1),
+        integers(4, 2), signs, arrays(prices, 24).map(lambda values: values.reshape(4, 6)), arrays(prices, 4),
+        arrays(prices, 7), st.just(np.zeros(6)),
     ),
     **dict.fromkeys(["mean", "deviation", "highest", "lowest", "strength"], WINDOWED),
 }  # fmt: skip

@@ -313,6 +313,7 @@ def test_approved_reversal_reserves_once_its_trade_is_gone() -> None:
     new = world()
     reverse(new, EURUSD, SHORT, 16_000.0)
     assert (new.facts.reserved(EURUSD), new.facts.reserved(BTC)) == (1_000.0, 0.0)
+    assert new.exposures() == {"EUR/USD": -20_000.0}
     new.enter(0, EURUSD, 8_000.0)
     new.fill(0, EURUSD, 8_000.0)
     assert new.facts.reserved(EURUSD) == 0.0
@@ -348,6 +349,10 @@ def test_unproven_venue_leaves_everything_unknown_that_needs_equity() -> None:
 @pytest.mark.parametrize("equity", [-200_000.0, -100_000.0])
 def test_without_equity_nothing_that_needs_it_is_known(equity: float) -> None:
     assert unknown(world(deposit(OANDA, equity)).measure(BTC, 0.1)) == list(NEEDS_EQUITY)
+
+
+def test_little_equity_is_an_equity() -> None:
+    assert unknown(world(deposit(OANDA, -99_999.5)).measure(BTC, 0.1)) == []
 
 
 def test_unpriced_holding_leaves_everything_unknown_that_needs_equity() -> None:
@@ -431,6 +436,11 @@ def test_rate_of_a_closed_market_is_as_fresh_as_it_can_be() -> None:
     new = world(deposit(KRAKEN, 1_000.0, EUR))
     refresh(new, BTC, SATURDAY)
     assert unknown(new.measure(BTC, 0.1, now=SATURDAY)) == []
+
+
+def test_missing_rate_is_missing_though_its_market_is_closed() -> None:
+    new = world(prices={id: price for id, price in PRICES.items() if id != USDJPY.id}, time=SATURDAY)
+    assert not new.facts.has_fresh_rate(JPY, SATURDAY)
 
 
 def test_missing_rate_is_no_rate() -> None:

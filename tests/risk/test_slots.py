@@ -45,6 +45,7 @@ from tests.risk.values import (
     OANDA,
     PRICES,
     START,
+    USDJPY,
     bars,
     book,
     deposit,
@@ -254,6 +255,16 @@ def test_stop_that_rested_once_begins_its_tries_anew() -> None:
         assert [type(want) for want in desk.due()] == [WantProtect]
 
 
+def test_entry_that_is_accepted_says_nothing_of_the_stop() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.filled(entry, BTC, 0.5, done=False)
+    for number in range(3):
+        desk.answer(Accepted(START, KRAKEN, entry))
+        desk.answer(Rejected(START, KRAKEN, desk.protect(BTC, f"try{number}", is_accepted=False), "price"))
+    assert desk.due() == [WantExit(BTC.id, "stop could not be placed")]
+
+
 def test_stop_that_the_venue_killed_is_placed_again() -> None:
     desk = Desk()
     protect = desk.hold()
@@ -279,14 +290,14 @@ def test_add_shares_the_slot_and_moves_the_levels() -> None:
 
 def test_stop_ends_the_trade_and_is_an_outcome() -> None:
     desk = Desk()
-    entry = desk.enter()
-    desk.filled(entry, BTC, 0.5, 50_000.0, fee=10.0, done=False)
-    desk.filled(entry, BTC, 0.5, 51_000.0, fee=10.0)
-    desk.filled(desk.protect(), BTC, -1.0, 49_000.0, Cause.STOP, fee=20.0, time=LATER)
+    entry = desk.enter(BTC, 2.0)
+    desk.filled(entry, BTC, 1.0, 50_000.0, fee=10.0, done=False)
+    desk.filled(entry, BTC, 1.0, 51_000.0, fee=10.0)
+    desk.filled(desk.protect(), BTC, -2.0, 49_000.0, Cause.STOP, fee=20.0, time=LATER)
     (outcome,) = desk.slots.take_outcomes()
     assert (outcome.time, outcome.opened, outcome.slot, outcome.decision) == (LATER, START, 0, "decision0")
-    assert (outcome.entry, outcome.exit, outcome.qty, outcome.side) == (50_500.0, 49_000.0, 1.0, LONG)
-    assert (outcome.pnl, outcome.fees, outcome.cause, outcome.provider) == (-1_540.0, 40.0, "stop", "provider")
+    assert (outcome.entry, outcome.exit, outcome.qty, outcome.side) == (50_500.0, 49_000.0, 2.0, LONG)
+    assert (outcome.pnl, outcome.fees, outcome.cause, outcome.provider) == (-3_040.0, 40.0, "stop", "provider")
     assert (desk.slots.free(), desk.slots.take_freed(), outcome.optimistic_pnl) == ([0, 1], [(0, "stop")], None)
     assert desk.slots.take_outcomes() == []
 
@@ -329,6 +340,41 @@ def test_flat_trade_holds_its_slot_until_its_stop_is_proven_gone() -> None:
     assert (desk.slots.free(), desk.slots.take_freed()) == ([0, 1], [(0, "signal")])
 
 
+def test_stop_of_a_flat_trade_is_cancelled_once() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.slots.close("signal")
+    leaving = desk.exit()
+    desk.filled(leaving, BTC, -1.0, 50_000.0, Cause.EXIT)
+    assert desk.due() == [Cancel(KRAKEN, protect)]
+    desk.answer(Report(LATER, KRAKEN, leaving, Known.DONE))
+    assert desk.due() == []
+    desk.answer(failed(protect))
+    assert desk.due() == [Query(KRAKEN, protect)]
+
+
+def test_stop_of_which_nothing_is_known_is_asked_for_and_not_cancelled() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.slots.close("signal")
+    leaving = desk.exit()
+    desk.answer(failed(protect))
+    desk.filled(leaving, BTC, -1.0, 50_000.0, Cause.EXIT)
+    assert desk.due() == [Query(KRAKEN, protect)]
+
+
+def test_end_of_one_trade_leaves_the_orders_of_the_other() -> None:
+    desk = Desk()
+    first, second = desk.hold(), desk.hold(ETH, 4.0, slot=1)
+    desk.filled(first, BTC, -1.0, 49_000.0, Cause.STOP)
+    assert desk.slots.role(second) is Role.PROTECT
+    desk.enter(BTC, 0.5)
+    desk.answer(Cancelled(LATER, KRAKEN, first, "late"))
+    assert desk.trade().state is SlotState.PENDING
+    desk.filled(second, ETH, -4.0, 2_450.0, Cause.STOP)
+    assert [outcome.instrument for outcome in desk.slots.take_outcomes()] == [BTC.id, ETH.id]
+
+
 def test_financing_is_part_of_what_a_trade_earned() -> None:
     desk = Desk()
     protect = desk.hold(EURUSD, 1_000.0)
@@ -350,10 +396,18 @@ def test_liquidation_by_the_venue_ends_the_trade() -> None:
 
 def test_liquidation_that_would_add_is_none_of_ours() -> None:
     desk = Desk()
-    desk.hold(EURUSD, 1_000.0)
-    before = desk.trade(EURUSD)
-    desk.filled(None, EURUSD, 500.0, 1.0, Cause.LIQUIDATION)
-    assert desk.trade(EURUSD) == before
+    desk.hold()
+    before = desk.trade()
+    desk.filled(None, BTC, 0.5, cause=Cause.LIQUIDATION)
+    assert desk.trade() == before
+
+
+def test_liquidation_of_a_part_leaves_the_rest() -> None:
+    desk = Desk()
+    old = desk.hold()
+    desk.filled(None, BTC, -0.5, cause=Cause.LIQUIDATION)
+    assert desk.trade().qty == 0.5
+    assert desk.due() == [WantProtect(BTC.id, 49_000.0, 52_500.0, old)]
 
 
 def test_dust_frees_the_slot_and_stays_in_the_book() -> None:
@@ -364,7 +418,9 @@ def test_dust_frees_the_slot_and_stays_in_the_book() -> None:
     assert desk.book.ours(BTC.id).qty == pytest.approx(0.00005)
 
 
-@pytest.mark.parametrize(("left", "is_held"), [(0.0001, True), (0.00009, False)])  # the venue takes 5 USD, here 0.0001
+@pytest.mark.parametrize(
+    ("left", "is_held"), [(0.0001, True), (0.00009999995, False)]
+)  # the venue takes 5 USD, here 0.0001
 def test_position_of_the_minimum_is_no_dust(left: Qty, is_held: bool) -> None:
     desk = Desk()
     desk.filled(desk.hold(), BTC, left - 1.0, 49_000.0, Cause.STOP)
@@ -524,6 +580,15 @@ def test_unknown_exit_is_asked_for_and_not_doubled() -> None:
     assert desk.due() == [Query(KRAKEN, leaving)]
 
 
+def test_unknown_rest_of_an_entry_is_asked_for_though_the_part_is_covered() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.filled(entry, BTC, 0.5, done=False)
+    desk.protect()
+    desk.answer(failed(entry))
+    assert desk.due() == [Query(KRAKEN, entry)]
+
+
 def test_failed_question_makes_nothing_unknown() -> None:
     desk = Desk()
     entry = desk.enter()
@@ -574,6 +639,14 @@ def test_watch_sees_a_short_from_the_other_side() -> None:
     assert desk.after({EURUSD.id: 1.2}, LATER) == desk.after({EURUSD.id: 1.2}, LATER + 1) == []
     assert desk.after({EURUSD.id: 1.275}, LATER + 2) == []
     assert desk.after({EURUSD.id: 1.28}, LATER + 3) == [WantExit(EURUSD.id, "watch")]
+
+
+@pytest.mark.parametrize(("mid", "is_beyond"), [(126.7, True), (126.71, False)])  # sold at 1 % less; the stop is 125.44
+def test_watch_reads_the_price_that_would_close_the_trade(mid: Price, is_beyond: bool) -> None:
+    desk = Desk()
+    desk.hold(USDJPY, 1_000.0)
+    assert desk.after({USDJPY.id: mid}, LATER) == []
+    assert desk.after({USDJPY.id: mid}, LATER + 1) == ([WantExit(USDJPY.id, "watch")] if is_beyond else [])
 
 
 def test_watch_reads_bars_as_well_and_answers_not() -> None:

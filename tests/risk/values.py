@@ -51,15 +51,15 @@ def crypto(base: str, quote: str, lot: float) -> Instrument:
     )  # fmt: skip
 
 
-def forex(base: str, quote: str) -> Instrument:
+def forex(base: str, quote: str, spread: float = 0.0) -> Instrument:
     return Instrument(
         OANDA, Symbol(f"{base}/{quote}"), AssetClass.FOREX, Currency(base), Currency(quote), "forex", lot=1.0,
-        minimum_qty=1.0, shortable=True, margin_rate=0.05,
+        minimum_qty=1.0, shortable=True, spread=spread, margin_rate=0.05,
     )  # fmt: skip
 
 
 BTC, ETH, BTC_EUR = crypto("BTC", "USD", 1e-6), crypto("ETH", "USD", 1e-4), crypto("BTC", "EUR", 1e-6)
-EURUSD, USDJPY, EURJPY = forex("EUR", "USD"), forex("USD", "JPY"), forex("EUR", "JPY")
+EURUSD, USDJPY, EURJPY = forex("EUR", "USD"), forex("USD", "JPY", 0.02), forex("EUR", "JPY")
 DAX = Instrument(
     IG, Symbol("DAX"), AssetClass.INDEX, Currency("DAX"), EUR, "XETR", lot=0.5, shortable=True, margin_rate=0.1
 )

@@ -308,6 +308,10 @@ class Scene:
         hours, session = self.hours[bar.instrument], self.hours[bar.instrument].session_at(bar.open_time)
         return len(hours.opens) > 1 and session is not None and session[0] == bar.open_time
 
+    def is_dust(self, id: InstrumentId, qty: float) -> bool:
+        i = self.universe[id]
+        return abs(qty) < max(i.lot, i.minimum_qty, i.minimum_notional / PRICES[i.venue])
+
     # ------------------------------------------------------------ what is so
 
     @property
@@ -337,6 +341,8 @@ class Scene:
         for venue, broker in self.brokers.items():
             theirs, ours = broker.ledger, self.engine.book.ledgers[venue]
             assert dict(theirs.positions()) == dict(ours.positions()) and theirs.cash == ours.cash
+            held = [id for id, position in ours.ours.items() if not self.is_dust(id, position.qty)]
+            assert all(self.engine.slots.trade(id) for id in held), "a trade without a slot"
         for trade in self.engine.slots.trades():
             if trade.state is SlotState.OPEN and not self.engine.slots.is_dust(trade):
                 stop = self.resting(self.universe[trade.instrument])

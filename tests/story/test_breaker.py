@@ -11,9 +11,9 @@ from threading import Barrier
 import pytest
 
 from ffe.brokers.faults import AnyFault, Kill, NoAnswer, Outage, Reject, ServerError, Timeout, Unreadable
-from ffe.model import HOUR, MINUTE, SECOND, Bars, Disposition, Enter, Exit, Fault, Query, Withheld
+from ffe.model import HOUR, MINUTE, SECOND, Bars, Disposition, Enter, Exit, Fault, Query, Quote, Quotes, Withheld
 from ffe.risk.breaker import BreakerState, CallKind
-from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, SOL, START, Scene, buy, leave, with_rules
+from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, SOL, START, Moment, Scene, buy, leave, with_rules
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
 EXACT = with_rules(breaker={"open_seconds": 90.0, "jitter_ratio": 0.0})
@@ -76,13 +76,14 @@ def test_one_success_between_begins_the_count_anew() -> None:
     assert state(scene) is CLOSED
 
 
-def test_a_cancellation_that_times_out_counts() -> None:
-    """Orders: four that fail, an entry that is accepted, and its cancellation."""
-    faults = [Timeout(n) for n in (1, 2, 3, 4, 6, 7, 8, 9, 10, 11)]
-    scene = tried(*faults, times=4)
+@pytest.mark.parametrize(("last", "after"), [(7, CLOSED), (8, OPEN)])
+def test_cancellations_that_time_out_count(last: int, after: BreakerState) -> None:
+    """Orders: an entry, its stop, an exit; then the stop is to be cancelled, and is found working every time."""
+    scene = tried(*(Timeout(n) for n in range(4, last + 1)), times=0)
     scene.bar(None, buy(BTC))
-    scene.bar(None, leave(BTC), missing=[BTC])
-    assert state(scene) is OPEN
+    scene.bar(None, leave(BTC))
+    scene.play(Moment(Quotes(scene.now, (Quote(BTC.id, 100.0),))))
+    assert state(scene) is after and not scene.slots() and scene.resting(BTC) is None
 
 
 def test_a_querys_success_does_not_excuse_the_orders() -> None:
@@ -107,6 +108,16 @@ def test_a_venue_that_fell_silent_is_asked_until_it_speaks() -> None:
     told = scene.bar(None, buy(EUR))
     assert told.dispositions == [Disposition.REFUSED]
     scene.bars(3)
+    assert scene.bar(None, buy(EUR)).dispositions == [Disposition.SENT]
+
+
+def test_it_is_asked_even_while_its_breaker_is_open() -> None:
+    """Its breaker stays open for a quarter of an hour; the venue is back after two minutes, and so are the others."""
+    rules = with_rules(breaker={"open_seconds": 900.0, "jitter_ratio": 0.0})
+    outage = Outage(START + 19 * MINUTE, START + 22 * MINUTE)
+    scene = tried(*(Kill(n) for n in range(1, 6)), outage, interval=MINUTE, rules=rules)
+    scene.bars(24)
+    assert state(scene) is OPEN and scene.engine.breakers[COINS].openings == 2
     assert scene.bar(None, buy(EUR)).dispositions == [Disposition.SENT]
 
 

@@ -150,6 +150,7 @@ def said(code: str, path: Path) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120).stdout
 
 
+@pytest.mark.slow
 def test_in_a_backtest_a_full_disk_stops_entries_and_not_exits(tmp_path: Path) -> None:
     code = """
 scene = Scene(BTC, ETH, disk=RunJournal(path / "run", Stamp("story", "0", "c", "d"), {}))
@@ -165,6 +166,7 @@ print(before, scene.at_venue(BTC), scene.at_venue(ETH), [type(o).__name__ for o 
     assert out == ["237.5", "0.0", "0.0", "['Enter', 'Protect', 'Exit', 'Enter', 'Cancel']\n"]
 
 
+@pytest.mark.slow
 def test_a_backtest_on_a_full_disk_ends_with_one_clear_error(tmp_path: Path) -> None:
     code = """
 allow(60_000)

@@ -110,6 +110,12 @@ def test_leverage_refuses_beyond_five_times_equity() -> None:
     assert fact(told.decision, Layer.LEVERAGE) == pytest.approx(5.2375, abs=1e-4)
 
 
+def test_leverage_is_gross() -> None:
+    calm = {each: closes(n, 1.25, volatility=0.001) for n, each in enumerate((EUR, GBP))}
+    scene = Scene(EUR, GBP, CHF, past=calm, holdings=[(EUR, 210_000.0, 1.25), (GBP, -210_000.0, 1.25)])
+    assert refused_by(scene.bar(None, buy(CHF))) == {Layer.LEVERAGE}
+
+
 @pytest.mark.parametrize(("confidence", "refused"), [(79, {Layer.CONVICTION}), (80, set())])
 def test_conviction_refuses_a_wild_instrument_without_confidence(confidence: int, refused: set[Layer]) -> None:
     wild = closes(3, 100.0, volatility=0.06)

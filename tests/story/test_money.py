@@ -81,7 +81,8 @@ def test_financing_of_what_is_not_ours_is_not_ours() -> None:
 
 def test_spot_pays_none_and_a_perpetual_at_its_own_hours() -> None:
     perpetual = replace(SOL, financing_long=0.365, funding_hours=8.0)
-    scene = Scene(BTC, perpetual, holdings=[(BTC, 1.0, 100.0), (perpetual, 10.0, 100.0)])
+    bought = replace(COSTLY, venue=COINS)
+    scene = Scene(bought, perpetual, holdings=[(bought, 1_000.0, 1.25), (perpetual, 10.0, 100.0)])
     told = scene.bars(25)
     assert financed(told) == [(hour, pytest.approx(-1.0 / 3.0)) for hour in (8.0, 16.0, 24.0)]
 

@@ -146,8 +146,9 @@ def test_a_new_day_begins_at_what_the_old_one_left() -> None:
 
 def test_a_loss_at_midnight_belongs_to_the_day_that_ends() -> None:
     scene = two_trades()
-    scene.bars(21)
-    told = scene.bar(LOSS)
+    scene.bars(20)
+    scene.bar({BTC: 97.5, ETH: 97.5})  # -1.19 %
+    told = scene.bar({BTC: 95.5, ETH: 95.5})  # -2.14 %, at 00:00
     assert told.steps[-1][0].time % DAY == 0
     assert [c.what for c in told.changes] == ["latch portfolio stop"]
 
@@ -165,9 +166,13 @@ def test_the_scripted_operator_re_arms_at_the_change_of_day() -> None:
 
 
 def test_never_in_the_instant_of_the_latch() -> None:
-    scene = two_trades(re_arms=True)
-    scene.bars(21)
-    scene.bar(LOSS)  # latches at midnight
+    """Both trades are stopped in the last bar of the day: it latches at midnight, and all is flat already."""
+    near = with_rules(watch={"stop_ratio": 0.045}, size={"risk_per_trade_ratio": 0.05})
+    scene = Scene(BTC, ETH, rules=near, re_arms=True)
+    scene.bars(22, buy(BTC), buy(ETH))
+    scene.bar()
+    scene.bar({BTC: 95.0, ETH: 95.0})
+    assert state(scene) is TradingState.HALTED and not scene.slots() and scene.now == START + DAY
     scene.bars(23)
     assert state(scene) is TradingState.HALTED
     scene.bar()

@@ -56,6 +56,16 @@ def test_it_inherits_the_slot_though_others_wait() -> None:
     assert not scene.told.of(Enter, CHF) and scene.ours(EUR) < 0.0
 
 
+def test_nor_does_one_that_waits_take_it_while_the_exit_is_late() -> None:
+    scene = long(Reject(5), Reject(6))
+    scene.bar(None, buy(GBP))
+    scene.bar(None, buy(CHF))
+    scene.bar(None, sell(EUR))
+    scene.bars(2)
+    assert scene.slots() == {0: (EUR.id, "open"), 1: (GBP.id, "open")} and scene.ours(EUR) < 0.0
+    assert not scene.told.of(Enter, CHF)
+
+
 def test_a_signal_for_another_that_comes_with_it_does_not_take_the_slot() -> None:
     scene = long()
     scene.bar(None, buy(GBP))

@@ -184,6 +184,25 @@ def test_a_stop_that_is_rejected_twice_is_placed_at_the_third_try() -> None:
     assert scene.resting(BTC) is not None and scene.ours(BTC) > 0.0
 
 
+def test_a_stop_rests_until_its_successor_does_and_goes_with_the_trade() -> None:
+    """Half fills and is covered; no stop for the whole can be placed, so the position is closed."""
+    scene = entered(Partial(1, (0.5,)), Reject(3), Reject(4), Reject(5))
+    scene.bar()
+    first = scene.resting(BTC)
+    told = [scene.bar(), scene.bar()]
+    assert [order.order for each in told for order in each.of(Cancel)] == [first.id]
+    assert [order.replaces for order in told[0].of(Protect)] == [first.id] * 3
+    assert scene.resting(BTC) is None and scene.at_venue(BTC) == 0.0 and not scene.slots()
+
+
+def test_a_successor_that_is_rejected_once_is_placed_again() -> None:
+    scene = entered(Partial(1, (0.5,)), Reject(3))
+    scene.bars(2)
+    assert scene.resting(BTC).approved.intent.qty == scene.ours(BTC) == 237.5
+    scene.bar(None, leave(BTC))
+    assert len(scene.bar().of(Cancel)) == 1 and scene.resting(BTC) is None
+
+
 @pytest.mark.parametrize("accepted", [True, False])
 def test_a_stop_whose_answer_is_lost_is_found_or_placed_again(accepted: bool) -> None:
     scene = entered(Timeout(2, accepted))

@@ -68,6 +68,17 @@ def test_while_it_is_unknown_its_instrument_and_its_slot_are_taken() -> None:
     assert told.decisions[1].judgement.facts[8] == pytest.approx(0.1 + 0.2375)
 
 
+def test_it_is_not_gone_while_the_positions_disagree() -> None:
+    """Nobody finds the order, and yet the venue holds what it would have bought."""
+    scene = entered(Timeout(1), interval=MINUTE)
+    scene.bars(2)
+    cash = (("USD", scene.engine.book.cash(COINS, USD)),)
+    scene.step(AccountRead(scene.now, COINS, None, cash, ((BTC.id, 100.0),)))
+    assert scene.slots() == {0: (BTC.id, "unknown")}
+    scene.step(AccountRead(scene.now, COINS, None, cash, ()))
+    assert not scene.slots()
+
+
 def test_nobody_believes_that_it_is_gone_while_nobody_answers() -> None:
     """Nothing is heard for an hour, and what is not found within that is not proven."""
     scene = entered(Outage(START, START + HOUR), interval=MINUTE)
