@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffe.errors import NotWritable
-from ffe.model import DAY, SECOND, Bars, Decision, Event, Nanos, Step
+from ffe.model import DAY, SECOND, Bars, Decision, Disposition, Event, Nanos, Step
 from ffe.ports import Written
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
@@ -83,6 +83,9 @@ class _Keeper(ABC):
 
     def _take(self, step: Step, file: str, bars: int) -> None:
         drafts = [self._draft(decision) for decision in step.decisions]
+        for refused in (one for one in step.decisions if one.disposition is Disposition.REFUSED):
+            symbol = refused.instrument.partition(":")[2]
+            log.info("Trade for %s rejected by RiskGatekeeper: %s.", symbol, refused.reason)
         self.unwritten += drafts
         self._enter(file, bars, "step", encode_step(step, [draft.sha256 for draft in drafts]))
         for draft in drafts:

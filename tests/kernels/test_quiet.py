@@ -31,7 +31,7 @@ def day(
 
 def bars(*rows: tuple[float, float, float, float]) -> Floats:
     """Open, high, low, close of one instrument, instant by instant."""
-    return np.array(rows).T[:, :, None].copy()
+    return np.array(rows, np.float64).T[:, :, None].copy()
 
 
 # ---------------------------------------------------------------- one bar
@@ -56,7 +56,7 @@ def test_bar_stirs_a_trade_that_it_fills_or_closes_beyond_its_stop(
 ) -> None:
     levels = (98.0, 105.0) if side == LONG else (102.0, 97.0)
     of = np.array(position(1.0, 100.0, *levels, half))
-    assert quiet.is_stirred(bars(bar), 0, 0, side, of) is is_stirred
+    assert bool(quiet.is_stirred(bars(bar), 0, 0, side, of)) is is_stirred
 
 
 def test_close_beyond_the_stop_stirs_though_the_stop_is_not_filled() -> None:
@@ -94,7 +94,16 @@ def test_close_beyond_the_stop_stirs_though_the_stop_is_not_filled() -> None:
 def test_day_is_over_its_limit_at_the_limit_and_where_nothing_is_known(
     equity: float, gain: float, given: Floats, is_over: bool
 ) -> None:
-    assert quiet.is_day_over_limit(equity, gain, given) is is_over
+    assert bool(quiet.is_day_over_limit(equity, gain, given)) is is_over
+
+
+@pytest.mark.parametrize(("equity", "gain", "is_over"), [
+    (0.75, 0.0, True), (0.7500001, 0.0, False), (1.5, 0.0, True), (1.4999999, 0.0, False),
+    (1.0, -0.25, True), (1.0, -0.2499999, False), (1.0, 0.5, True), (1.0, 0.4999999, False),
+])  # fmt: skip
+def test_limit_itself_is_over(equity: float, gain: float, is_over: bool) -> None:
+    of_day = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.25, 0.5])  # what binary fractions hold exactly
+    assert bool(quiet.is_day_over_limit(equity, gain, of_day)) is is_over
 
 
 # ---------------------------------------------------------------- how far
@@ -131,6 +140,14 @@ def test_bar_that_is_missing_leaves_the_mark() -> None:
     rows = bars((100, 101, 99, 101), (NAN, NAN, NAN, NAN), (100, 101, 99, 100.5))
     assert go(rows, [LONG], [position()], cash=[900.0], marks=marks, equity=equity) == 3
     assert (equity.tolist(), marks.tolist()) == ([1_001.0, 1_001.0, 1_000.5], [100.5])
+
+
+@pytest.mark.parametrize("cash", [1.0, -1.0, 0.0, 0.5])
+def test_every_amount_of_cash_counts(cash: float) -> None:
+    equity, of_day = np.zeros(1), day(equity=cash + 100.0, units=cash + 100.0)
+    row = bars((100, 101, 99, 101))
+    assert go(row, [LONG], [position()], cash=[cash], marks=np.array([100.0]), equity=equity, of_day=of_day) == 1
+    assert equity[0] == cash + 101.0
 
 
 def test_holding_of_others_is_worth_something_and_has_no_stop() -> None:

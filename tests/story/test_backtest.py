@@ -102,3 +102,13 @@ def test_bars_before_the_start_give_no_orders_and_all_the_facts(tmp_path: Path) 
     (record,) = result.records
     assert record.decision.disposition is Disposition.SENT
     assert record.decision.judgement.facts[list(Layer).index(Layer.VAR)] > 0.0
+
+
+def test_refusals_are_logged_in_the_words_of_the_ruling(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings, bars = Settings(), bitcoin(Settings())
+    with caplog.at_level("INFO", logger="ffe.records.journal"):
+        result = ffe.backtest(
+            OnHours(first=int(bars.series[0].open_time[0]), enter=(30,)), bars, settings, records=tmp_path
+        )
+    assert [r.decision.disposition for r in result.records] == [Disposition.REFUSED]
+    assert f"Trade for BTC/USD rejected by RiskGatekeeper: {result.records[0].decision.reason}." in caplog.messages
