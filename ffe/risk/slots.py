@@ -369,7 +369,7 @@ class Slots:
             case Accepted() | Report(state=Known.WORKING):
                 if flight.unknown or flight.not_found or flight.leaving:
                     trade = trade.with_flight(flight._replace(unknown=False, not_found=False, leaving=False))
-                if flight.role is Role.PROTECT and (trade.tries or len(trade.flights) > 1):
+                if flight.role is Role.PROTECT and (trade.tries or trade.flights[1:]):
                     trade = trade.succeeded(flight.order)._replace(tries=0)
                 return trade
             case Failed(query=False):

@@ -228,6 +228,31 @@ def test_further_fill_wants_the_protection_replaced() -> None:
     assert (desk.slots.role(old), desk.due()) == (None, [])
 
 
+def test_old_stop_rests_on_where_its_replacement_is_refused() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.filled(entry, BTC, 0.25, done=False)
+    old = desk.protect()
+    desk.filled(entry, BTC, 0.75)
+    new = desk.protect(BTC, "wider", is_accepted=False)
+    desk.answer(Rejected(START, KRAKEN, new, "price"))
+    assert (desk.slots.role(old), desk.slots.role(new)) == (Role.PROTECT, None)
+    assert desk.due() == [WantProtect(BTC.id, 49_000.0, 52_500.0, old)]
+
+
+def test_old_stop_that_fills_before_it_is_replaced_ends_the_trade() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.filled(entry, BTC, 0.25, done=False)
+    old = desk.protect()
+    desk.filled(entry, BTC, 0.75)
+    new = desk.protect(BTC, "wider", is_accepted=False)
+    desk.filled(old, BTC, -1.0, 49_000.0, Cause.STOP)
+    assert desk.due() == [Cancel(KRAKEN, new)]
+    desk.answer(Cancelled(START, KRAKEN, new, "asked"))
+    assert desk.slots.free() == [0, 1]
+
+
 def test_changed_average_wants_new_levels_though_the_size_is_the_same() -> None:
     desk = Desk()
     entry = desk.enter()
