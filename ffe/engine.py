@@ -86,8 +86,11 @@ class Brokers(Protocol):
 
     def send(self, order: Order, time: Nanos) -> None: ...
 
-    def withhold(self, order: Order, time: Nanos, broken: bool) -> None:
+    def withhold(self, order: Order, time: Nanos) -> None:
         """Answer, in the venue's place, that an order never left."""
+
+    def distrust(self, time: Nanos) -> None:
+        """Say, once, that what is on disk can no longer be trusted."""
 
 
 def run(events: Iterable[Event], engine: Engine, brokers: Brokers, journal: Journal) -> Book:
@@ -96,11 +99,13 @@ def run(events: Iterable[Event], engine: Engine, brokers: Brokers, journal: Jour
         journal.event(event)  # before it can change anything
         step = engine.step(event)
         written = journal.step(step)  # decisions durable before anything leaves
+        if written is Written.BROKEN:
+            brokers.distrust(event.time)
         for order in step.orders:
             if written is Written.YES or not isinstance(order, Enter):
                 brokers.send(order, event.time)
             else:
-                brokers.withhold(order, event.time, written is Written.BROKEN)
+                brokers.withhold(order, event.time)
     return engine.book
 
 
@@ -329,17 +334,17 @@ class Engine:
         if hit is None or self.guard.latches:
             return
         if hit.ours:
-            self._halt("portfolio stop", hit.why)
+            self._halt("portfolio stop", hit.why, self.slots.close)
         elif not self.guard.reducing_why:
             self._turn(partial(self.guard.reduce, hit.why), hit.why)
 
     # ------------------------------------------------------------ halts and commands
 
-    def _halt(self, latch: str, why: str) -> None:
-        """Latch, cancel entries, close all that is ours; nothing waits any longer."""
+    def _halt(self, latch: str, why: str, act: Callable[[str], None]) -> None:
+        """Latch and act: close all that is ours, or only cancel its entries. Nothing waits any longer."""
         before = self.guard.state
         if self.guard.latch(latch, why):
-            self.slots.close(latch)
+            act(latch)
             self._ended += self.queue.clear(latch)
             self._draft.changes.append(Change(f"latch {latch}", before, self.guard.state, why))
 
@@ -347,7 +352,7 @@ class Engine:
         by = f"{command.act} by {command.by}"
         match command.act:
             case Act.EMERGENCY_STOP:
-                self._halt("emergency stop", by)
+                self._halt("emergency stop", by, self.slots.close)
             case Act.RE_ARM:
                 self._turn(self.guard.re_arm, by)
             case Act.PAUSE:
@@ -355,7 +360,9 @@ class Engine:
             case Act.RESUME:
                 self._turn(self.guard.resume, by)
             case Act.CLOSE_ALL | Act.CLOSE:
-                self.slots.close(by, command.instrument if command.act is Act.CLOSE else None)
+                chosen = command.instrument if command.act is Act.CLOSE else None
+                self.slots.close(by, chosen)
+                self._ended += self.queue.clear(by, chosen)  # or it would take the slot that comes free
                 self._draft.changes.append(Change(command.act, "", command.instrument or "all", by))
 
     def _turn(self, act: Callable[[], None], why: str) -> None:
@@ -373,7 +380,7 @@ class Engine:
         self._feed_breaker(answer)
         match answer:
             case Withheld(broken=True):
-                self._halt("disk", answer.reason)
+                self._halt("disk", answer.reason, self.slots.cancel_entries)
             case AccountRead():
                 self._reconcile(answer)
             case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:
@@ -397,7 +404,7 @@ class Engine:
             return self._turn(partial(self.guard.agree, read.venue), f"{read.venue} agrees with the book")
         self._turn(partial(self.guard.disagree, read.venue), "; ".join(breaks))
         if self.guard.disagreements[read.venue] >= 3:
-            self._halt("reconciliation", "; ".join(breaks))
+            self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries)
         return None
 
     def _feed_breaker(self, answer: Answer) -> None:

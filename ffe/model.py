@@ -274,8 +274,8 @@ class Failed(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Withheld(Answer):
-    """The order never left: its decision could not be written. broken: the disk can no longer be trusted (fsync
-    failed)."""
+    """The order never left: its decision could not be written. broken, with no order: the disk itself can no longer be
+    trusted (an fsync failed)."""
 
     reason: str
     broken: bool = False

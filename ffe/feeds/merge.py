@@ -39,7 +39,7 @@ class Venues:
             raise ConfigError(f"No broker for {', '.join(missing)}: give one for each venue of the run.")
         self._brokers = tuple(self.by_venue.values())
         self._withheld: list[Answer] = []
-        self._is_stirred = True
+        self._is_stirred = self._is_trusted = True
         self._rounds = 0
 
     def _venue(self, order: Order) -> Venue:
@@ -51,11 +51,15 @@ class Venues:
         self.by_venue[self._venue(order)].send(order, time)
         self._is_stirred = True
 
-    def withhold(self, order: Order, time: Nanos, broken: bool) -> None:
+    def withhold(self, order: Order, time: Nanos) -> None:
         if not isinstance(order, Cancel | Query):
-            why = "the disk failed" if broken else "the decision could not be written"
-            self._withheld.append(Withheld(time, self._venue(order), order.id, why, broken))
+            self._withheld.append(Withheld(time, self._venue(order), order.id, "the decision could not be written"))
             self._is_stirred = True
+
+    def distrust(self, time: Nanos) -> None:
+        if self._is_trusted:
+            self._withheld.append(Withheld(time, self._brokers[0].venue, None, "an fsync failed", broken=True))
+            self._is_trusted, self._is_stirred = False, True
 
     def show(self, market: Bars | Quotes) -> None:
         """Let the market act on every venue."""

@@ -34,7 +34,10 @@ class Nowhere:
     def send(self, order: Order, time: Nanos) -> None:
         pass
 
-    def withhold(self, order: Order, time: Nanos, broken: bool) -> None:
+    def withhold(self, order: Order, time: Nanos) -> None:
+        pass
+
+    def distrust(self, time: Nanos) -> None:
         pass
 
 

@@ -110,7 +110,7 @@ class Breaker:
             if self.state(now) is BreakerState.HALF_OPEN:
                 if is_query:
                     self._query_succeeded = True
-                else:
+                elif self._query_succeeded:  # an exit, which no breaker refuses, may come before the query
                     self._close(now)
 
     def fail(self, call: Call, now: Nanos) -> None:

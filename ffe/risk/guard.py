@@ -65,6 +65,8 @@ class Guard:
         second."""
         if not self.day_equity > 0.0:  # the run's first money came during this day
             self.day_equity = book.equity
+        if self._read_before and isinstance(market, Bars) and not market.bars:
+            return None  # a midnight without a bar is no further reading of what a quote has said
         hit = self._reached(book)
         before, self._read_before = self._read_before, hit
         if hit is None or isinstance(market, Bars):

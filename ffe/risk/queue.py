@@ -87,7 +87,8 @@ class Queue:
             return f"price {price!r} is more than {self.rules.queue_dearer_ratio:.1%} dearer than {item.price!r}"
         return None
 
-    def clear(self, why: str) -> Iterator[Ended]:
-        """A halt ends every wait."""
-        items, self.items = self.items, []
-        return (Ended(item, why) for item in items)
+    def clear(self, why: str, instrument: InstrumentId | None = None) -> list[Ended]:
+        """A halt, or an operator who closes, ends every wait (or one instrument's)."""
+        ended = [Ended(item, why) for item in self.items if instrument in (None, item.instrument)]
+        self.items = [item for item in self.items if instrument not in (None, item.instrument)]
+        return ended

@@ -272,9 +272,16 @@ class Slots:
         """Want every trade (or one) closed: entries under way are cancelled, positions leave at market."""
         for trade in self.trades():
             if instrument in (None, trade.instrument) and not trade.closing:
-                self._put(trade._replace(closing=reason))
-                if entry := trade.flight(Role.ENTRY):
-                    self._cancels.append(Cancel(self.universe[trade.instrument].venue, entry.order))
+                self._cancel_entry(self._put(trade._replace(closing=reason)))
+
+    def cancel_entries(self, reason: str) -> None:
+        """Take back every entry under way; what has filled stays, protected and watched."""
+        for trade in self.trades():
+            self._cancel_entry(trade)
+
+    def _cancel_entry(self, trade: Trade) -> None:
+        if entry := trade.flight(Role.ENTRY):
+            self._cancels.append(Cancel(self.universe[trade.instrument].venue, entry.order))
 
     def due(self, event: Event) -> Iterator[Want]:
         """What the trades need now: answers, cancellations, exits, protection."""
@@ -297,13 +304,15 @@ class Slots:
                 yield Query(venue, None if flight.not_found else flight.order)
 
     def _need(self, trade: Trade) -> Want | None:
-        if not trade.qty or trade.held_back or trade.flight(Role.EXIT) or self.is_dust(trade):
+        if not trade.qty or trade.held_back or self.is_dust(trade):
             return None
-        if trade.closing:
+        leaving, protect = trade.flight(Role.EXIT), trade.flight(Role.PROTECT)
+        if trade.closing and not leaving:
             return WantExit(trade.instrument, trade.closing)
-        protect = trade.flight(Role.PROTECT)
         if trade.is_covered or (protect and protect.unknown):
             return None
+        if leaving and (not protect or trade.tries):
+            return None  # a stop that rests follows what the exit has left; none is placed anew beside one
         return WantProtect(trade.instrument, trade.stop, trade.target, protect.order if protect else None)
 
     def _watched(self, trade: Trade, now: Nanos) -> Trade:

@@ -231,10 +231,13 @@ def test_closed_again_it_takes_five_failures_to_open() -> None:
     assert breaker.call(ENTRY, now) is not None and breaker.call(ENTRY, now) is not None
 
 
-def test_exit_that_succeeds_closes_and_what_failed_before_the_opening_is_forgotten() -> None:
+def test_exit_closes_only_behind_a_query_and_what_failed_before_the_opening_is_forgotten() -> None:
     breaker, now = Breaker(STEADY), T0 + MINUTE
     fail(breaker, QUERY, T0, 4)
     fail(breaker, ORDER, T0, 5)
+    succeed(breaker, ORDER, now)
+    assert breaker.state(now) is HALF_OPEN
+    succeed(breaker, QUERY, now)
     succeed(breaker, ORDER, now)
     assert breaker.state(now) is CLOSED
     fail(breaker, QUERY, now, 4)
@@ -328,6 +331,7 @@ def test_time_in_state_adds_up() -> None:
     assert breaker.numbers(T0 + 80 * SECOND).time_in_state == {
         CLOSED: 10 * SECOND, OPEN: 60 * SECOND, HALF_OPEN: 20 * SECOND,
     }  # fmt: skip
+    succeed(breaker, QUERY, T0 + 80 * SECOND)
     succeed(breaker, ORDER, T0 + 90 * SECOND)
     assert breaker.numbers(T0 + 100 * SECOND).time_in_state == {
         CLOSED: 20 * SECOND, OPEN: 60 * SECOND, HALF_OPEN: 30 * SECOND,
@@ -357,10 +361,15 @@ class Plain:
     probe: tuple[int, Nanos] | None = None  # the call and when it left
 
     def closed_at(self) -> Nanos | None:
-        """When the last opening was over: the first order's success after the window."""
+        """When the last opening was over: the first order's success behind a query's, both after the window."""
         assert self.opened is not None
-        end = self.opened + self.window
-        return next((when for when, query, success in self.answers if success and not query and when >= end), None)
+        end, proven = self.opened + self.window, False
+        for when, query, success in self.answers:
+            if success and when >= end:
+                if proven and not query:
+                    return when
+                proven = proven or query
+        return None
 
     def state(self, now: Nanos) -> BreakerState:
         if self.opened is None or self.closed_at() is not None:

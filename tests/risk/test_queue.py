@@ -110,5 +110,11 @@ def test_ends_are_said_one_by_one_and_the_others_go_on_waiting() -> None:
 def test_halt_ends_every_wait() -> None:
     one, two = waiting(decision="1"), waiting(WAITING, decision="2")
     new = queue(one, two)
-    assert list(new.clear("emergency stop")) == [Ended(one, "emergency stop"), Ended(two, "emergency stop")]
+    assert new.clear("emergency stop") == [Ended(one, "emergency stop"), Ended(two, "emergency stop")]
     assert not new
+
+
+def test_closing_one_instrument_ends_its_wait_alone() -> None:
+    one, two = waiting(decision="1"), waiting(instrument=ETH.id, decision="2")
+    new = queue(one, two)
+    assert new.clear("close", ETH.id) == [Ended(two, "close")] and new.items == [one]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ffe.model import DAY, HOUR, Act, Disposition, Enter, Exit, Withheld
+from ffe.model import DAY, HOUR, Act, Disposition, Enter, Exit, Signal, Withheld
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
 from ffe.records.reader import records
@@ -20,8 +20,8 @@ from tests.story.scene import BTC, ETH, SOL, START, Scene, Told, buy, leave
 ROOT = Path(__file__).parents[2]
 
 
-def before_midnight(root: Path, device: str) -> Scene:
-    """BTC is open at 23:00; the file of the next day is a device that takes nothing, or that cannot be synced."""
+def at_midnight(root: Path, device: str, *signals: Signal) -> Scene:
+    """BTC is open; the file of the day that begins is a device that takes nothing, or that cannot be synced."""
     (root / "journal").mkdir()
     (root / "journal" / "2024-02-06.jsonl").symlink_to(device)
     journal = LiveJournal(root, Stamp("story", "0", "c", "d"), {}, dict)
@@ -29,7 +29,7 @@ def before_midnight(root: Path, device: str) -> Scene:
     scene.bar(None, buy(BTC))
     scene.bar()
     assert scene.ours(BTC) > 0.0 and scene.now == START + 23 * HOUR
-    scene.bar()
+    scene.bar(None, *signals)
     return scene
 
 
@@ -41,7 +41,7 @@ def withheld(told: Told) -> list[str]:
 
 
 def test_a_full_disk_stops_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scene = before_midnight(tmp_path, "/dev/full")
+    scene = at_midnight(tmp_path, "/dev/full")
     scene.bar()
     told = scene.bar(None, buy(ETH))
     assert len(told.of(Enter)) == 1 and withheld(told) == ["the decision could not be written"]
@@ -51,7 +51,7 @@ def test_a_full_disk_stops_entries(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_full_disk_stops_no_exit_and_it_is_shouted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scene = before_midnight(tmp_path, "/dev/full")
+    scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, leave(BTC))
     scene.bar()
     assert scene.at_venue(BTC) == 0.0 and [o.cause for o in scene.told.outcomes] == ["signal"]
@@ -59,7 +59,7 @@ def test_a_full_disk_stops_no_exit_and_it_is_shouted(tmp_path: Path, caplog: pyt
 
 
 def test_a_full_disk_stops_no_stop_and_no_emergency(tmp_path: Path) -> None:
-    scene = before_midnight(tmp_path, "/dev/full")
+    scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, buy(BTC, qty=1.0, add=True))
     assert len(scene.command(Act.EMERGENCY_STOP).of(Exit)) == 1
     scene.bar()
@@ -67,7 +67,7 @@ def test_a_full_disk_stops_no_stop_and_no_emergency(tmp_path: Path) -> None:
 
 
 def test_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Path) -> None:
-    scene = before_midnight(tmp_path, "/dev/full")
+    scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, buy(ETH))
     (tmp_path / "journal" / "2024-02-06.jsonl").unlink()
     scene.bars(3)
@@ -78,16 +78,32 @@ def test_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Path) 
 
 
 def test_a_failed_fsync_latches_and_is_never_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scene = before_midnight(tmp_path, "/dev/null")
-    told = scene.bar(None, buy(ETH))
-    assert withheld(told) == ["the disk failed"]
-    assert [(c.what, c.after) for c in told.changes if c.what.startswith("latch")] == [("latch disk", "halted")]
+    scene = at_midnight(tmp_path, "/dev/null")
+    assert withheld(scene.told) == ["an fsync failed"]
+    assert [(c.what, c.after) for c in scene.told.changes if c.what.startswith("latch")] == [("latch disk", "halted")]
+    assert scene.bar(None, buy(ETH)).dispositions == [Disposition.HALTED] and len(withheld(scene.told)) == 1
     assert scene.bars(DAY // HOUR, buy(ETH)).dispositions[-1] is Disposition.HALTED
     assert scene.at_venue(ETH) == 0.0 and "an fsync failed" in caplog.text
 
 
+def test_an_entry_decided_in_the_very_step_whose_fsync_fails_never_leaves(tmp_path: Path) -> None:
+    scene = at_midnight(tmp_path, "/dev/null", buy(ETH))
+    assert len(scene.told.of(Enter, ETH)) == 1 and scene.engine.guard.latches.keys() == {"disk"}
+    assert sorted(withheld(scene.told)) == ["an fsync failed", "the decision could not be written"]
+    scene.bars(2)
+    assert scene.at_venue(ETH) == 0.0
+
+
+def test_a_failed_fsync_closes_nothing(tmp_path: Path) -> None:
+    scene = at_midnight(tmp_path, "/dev/null")
+    held = scene.ours(BTC)
+    told = [scene.bar(), scene.bar({BTC: 101.0})]
+    assert not any(each.orders for each in told) and scene.ours(BTC) == held
+    assert [o.cause for o in scene.bar({BTC: 97.0}).outcomes] == ["stop"]  # watching goes on
+
+
 def test_after_a_failed_fsync_exits_leave(tmp_path: Path) -> None:
-    scene = before_midnight(tmp_path, "/dev/null")
+    scene = at_midnight(tmp_path, "/dev/null")
     scene.bar(None, leave(BTC))
     scene.bar()
     assert scene.at_venue(BTC) == 0.0 and not scene.slots()

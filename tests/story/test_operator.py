@@ -131,6 +131,15 @@ def test_close_all_closes_and_does_not_latch() -> None:
     assert state(scene) is TradingState.ACTIVE
 
 
+def test_close_all_ends_what_waits_for_the_slots_that_it_frees() -> None:
+    scene = trading()
+    scene.bar(None, buy(SOL))
+    told = scene.command(Act.CLOSE_ALL)
+    assert [d.reason for d in told.decisions if d.disposition is Disposition.DROPPED] == ["close_all by a test"]
+    scene.bars(3)
+    assert not scene.slots() and scene.at_venue(SOL) == 0.0
+
+
 def test_close_closes_one() -> None:
     scene = Scene(BTC, ETH)
     scene.bar(None, buy(BTC), buy(ETH))
@@ -261,6 +270,26 @@ def test_stop_and_exit_together_close_once_and_never_reverse() -> None:
     assert [(o.qty, o.exit) for o in told.outcomes] == [(237.5, 99.0)] and scene.at_venue(BTC) == 0.0
 
 
+def test_the_resting_stop_follows_what_an_exit_has_left() -> None:
+    scene = holding_btc(faults={COINS: [Partial(3, (0.25, 0.25))]})
+    scene.bar(None, leave(BTC))
+    for left in (0.75, 0.5):
+        told = scene.bar()
+        assert scene.ours(BTC) == scene.resting(BTC).approved.intent.qty == left * 237.5
+        assert len(told.of(Protect)) == 1
+    scene.bar()
+    assert not scene.slots() and scene.resting(BTC) is None
+
+
+def test_a_stop_that_cannot_follow_an_exit_is_not_tried_again_beside_it() -> None:
+    scene = holding_btc(faults={COINS: [Partial(3, (0.25,)), Reject(4)]})
+    scene.bar(None, leave(BTC))
+    told = scene.bar()
+    assert len(told.of(Protect)) == 1 and scene.resting(BTC).approved.intent.qty == 237.5
+    scene.bar()
+    assert not scene.slots() and scene.at_venue(BTC) == 0.0
+
+
 # ---------------------------------------------------------------- what a venue says that the book does not know
 
 
@@ -270,8 +299,20 @@ def test_a_read_that_differs_stops_entries_and_the_third_latches() -> None:
     scene.step(wrong)
     assert state(scene) is TradingState.REDUCING
     assert scene.bar(None, buy(ETH)).dispositions == [Disposition.HALTED]
-    scene.step(wrong, wrong)
-    assert state(scene) is TradingState.HALTED
+    told = scene.step(wrong, wrong)
+    assert state(scene) is TradingState.HALTED and not told.of(Exit)
+    assert scene.bar({BTC: 101.0}) and scene.ours(BTC) > 0.0, "what is open stays, behind its stop"
+
+
+def test_a_latch_of_the_reconciliation_takes_back_the_entry_under_way() -> None:
+    scene = holding_btc()
+    wrong = AccountRead(scene.now, COINS, None, (("USD", 5.0),), ())
+    scene.at_once(buy(ETH))
+    told = scene.step(wrong, wrong, wrong)
+    (cancel,) = told.orders
+    assert isinstance(cancel, Cancel) and scene.slots() == {0: (BTC.id, "open")}
+    scene.bar()
+    assert scene.at_venue(ETH) == 0.0 and scene.ours(BTC) > 0.0
 
 
 def test_a_read_that_agrees_again_lets_entries_through() -> None:

@@ -15,7 +15,7 @@ from ffe.records.journal import LiveJournal
 from ffe.records.replay import events
 from ffe.records.verify import verify
 from ffe.risk.guard import TradingState
-from tests.story.scene import ADA, BTC, COINS, ETH, SOL, START, USD, Scene, buy, with_rules
+from tests.story.scene import ADA, BTC, COINS, ETH, SOL, START, USD, Moment, Scene, buy, with_rules
 
 # Two trades of 23.75 % each; no stop of their own within ten per cent.
 WIDE = with_rules(watch={"stop_ratio": 0.1, "target_ratio": 0.5}, size={"risk_per_trade_ratio": 0.05})
@@ -69,6 +69,13 @@ def test_a_quote_needs_a_second_reading() -> None:
     first, second = (scene.quote(scene.now + 10 * SECOND, LOSS) for _ in range(2))
     assert not first.orders and state(scene) is TradingState.HALTED
     assert len(second.of(Exit)) == 2
+
+
+def test_a_midnight_without_a_bar_is_no_second_reading() -> None:
+    scene = two_trades()
+    assert not scene.quote(scene.now + 10 * SECOND, LOSS).orders
+    assert not scene.play(Moment(Bars(scene.now + SECOND, ()))).orders and state(scene) is TradingState.ACTIVE
+    assert len(scene.quote(scene.now + 20 * SECOND, LOSS).of(Exit)) == 2
 
 
 def test_one_reading_and_back_is_nothing() -> None:
