@@ -26,7 +26,9 @@ def unreachable(
     if not has_holdings:
         share = rules.size.concentration_share
         if share < 1.0:
-            found[Layer.CONCENTRATION] = f"sizes stop at {share:.0%} of what it leaves; only an add to a trade that has grown meets it"
+            found[Layer.CONCENTRATION] = (
+                f"sizes stop at {share:.0%} of what it leaves (an add to a grown trade can meet it)"
+            )
         gross = rules.slots.slots * rules.gate.concentration_ratio * share
         if gross <= rules.gate.leverage_ratio:
             found[Layer.LEVERAGE] = (
