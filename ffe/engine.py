@@ -41,6 +41,7 @@ from ffe.model import (
     Event,
     Exit,
     Failed,
+    Fault,
     Filled,
     Flow,
     InstrumentId,
@@ -57,6 +58,7 @@ from ffe.model import (
     Query,
     Quotes,
     Refused,
+    Rejected,
     Report,
     Side,
     Signal,
@@ -379,6 +381,8 @@ class Engine:
         self.slots.apply(answer, booked)
         self._feed_breaker(answer)
         match answer:
+            case Rejected(locked_out=True):
+                self._halt("credentials", answer.reason, self.slots.cancel_entries)
             case Withheld(broken=True):
                 self._halt("disk", answer.reason, self.slots.cancel_entries)
             case AccountRead():
@@ -418,7 +422,7 @@ class Engine:
         call = self._calls.pop(self._call_key(answer), None)
         if call is None:
             return
-        if isinstance(answer, Withheld):
+        if isinstance(answer, Withheld) or (isinstance(answer, Failed) and answer.fault is Fault.RATE_LIMITED):
             breaker.cancel(call)
         elif isinstance(answer, Failed) or (isinstance(answer, Cancelled) and answer.venue_fault):
             breaker.fail(call, answer.time)

@@ -90,12 +90,16 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account at one venue; horizon is the longest time after which a lost order can still turn up there."""
+    """An account at one venue; horizon is the longest time after which a lost order can still turn up there.
+
+    rests_targets says that a target can rest beside a stop; where it cannot, the engine watches the target itself.
+    """
 
     venue: Venue
     kind: AccountKind
     currency: Currency
     horizon: Nanos = 90 * SECOND
+    rests_targets: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +239,11 @@ class Accepted(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Answer):
-    """The venue said no for a reason of business (funds, size, price, hours): final, and no failure of the venue."""
+    """The venue said no for a reason of business (funds, size, price, hours): final, and no failure of the venue.
+    locked_out: it no longer knows our key."""
 
     reason: str
+    locked_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +268,7 @@ class Fault(StrEnum):
     DISCONNECTED = "disconnected"
     SERVER_ERROR = "server_error"
     UNREADABLE = "unreadable"
+    RATE_LIMITED = "rate_limited"  # a question that may not be asked now: told nothing, and is no failure
 
 
 @dataclass(frozen=True, slots=True)

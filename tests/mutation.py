@@ -41,6 +41,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 FILES = ("ffe/kernels/*.py", "ffe/risk/*.py", "ffe/book.py", "ffe/sizing.py", "ffe/engine.py")
+STORIES = "tests/story"
 HEAVY = (
     *("numpy", "pandas", "numba", "duckdb", "hypothesis", "hypothesis.stateful", "hypothesis.extra.numpy", "pytest"),
     *("pydantic", "pydantic_settings", "exchange_calendars", "matplotlib.pyplot", "scipy.stats"),
@@ -239,13 +240,14 @@ def install(root: Path, mutant: Mutant) -> None:
 
 
 def stages(root: Path, file: str, tests: Sequence[str]) -> list[list[str]]:
-    """pytest's arguments, nearest tests first: those named after the file, then its folder's, then the rest."""
+    """pytest's arguments, nearest tests first: those named after the file, its folder's, the stories, the rest."""
     path = Path(file)
     named = sorted(str(test.relative_to(root)) for test in root.glob(f"tests/**/test_{path.stem}.py"))
     folder = [str(Path("tests", *path.parts[1:-1]))] if len(path.parts) > 2 else []
     done: list[str] = []
     found = []
-    for group in (named, [name for name in folder if (root / name).is_dir()], list(tests)):
+    near = [[name] for name in (*folder, STORIES) if (root / name).is_dir()]
+    for group in (named, *near, list(tests)):
         if group:
             found.append([*group, *(f"--ignore={name}" for name in done)])
             done += group

@@ -7,6 +7,7 @@ say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -338,8 +339,9 @@ class SimBroker:
         if bar.open_time < working.since or held == 0.0 or not isinstance(order, Protect):
             return
         side = 1 if held > 0.0 else -1
+        target = order.target if self.universe.accounts[self._venue].rests_targets else math.nan
         hit, price, optimistic = fills.exit_in_bar(
-            bar.open, bar.high, bar.low, side, order.stop, order.target, instrument.spread / 2.0, instrument.slippage
+            bar.open, bar.high, bar.low, side, order.stop, target, instrument.spread / 2.0, instrument.slippage
         )
         if hit == fills.NOTHING:
             return

@@ -45,6 +45,12 @@ def is_beyond_stop(mid: float, side: int, stop: float, half_spread: float) -> bo
 
 
 @compiled
+def is_through_target(mid: float, side: int, target: float, half_spread: float) -> bool:
+    """Whether a position of this side could be closed for more than its target."""
+    return side * side_price(mid, -side, half_spread) > side * target
+
+
+@compiled
 def exit_in_bar(
     open: float, high: float, low: float, side: int, stop: float, target: float, half_spread: float, slippage: float
 ) -> tuple[int, float, float]:

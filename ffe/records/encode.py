@@ -142,7 +142,7 @@ def _accepted(a: m.Accepted) -> str:
 
 
 def _rejected(a: m.Rejected) -> str:
-    return f'{{"order":{_name(a.order)},"reason":{_text(a.reason)},{_said(a)}}}'
+    return f'{{"locked_out":{_bool(a.locked_out)},"order":{_name(a.order)},"reason":{_text(a.reason)},{_said(a)}}}'
 
 
 def _filled(a: m.Filled) -> str:

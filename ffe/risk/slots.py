@@ -28,6 +28,7 @@ from ffe.model import (
     Event,
     Failed,
     Filled,
+    Instrument,
     InstrumentId,
     Intent,
     Known,
@@ -304,15 +305,17 @@ class Slots:
                 yield Query(venue, None if flight.not_found else flight.order)
 
     def _need(self, trade: Trade) -> Want | None:
-        if not trade.qty or trade.held_back or self.is_dust(trade):
+        if not trade.qty or self.is_dust(trade):
             return None
         leaving, protect = trade.flight(Role.EXIT), trade.flight(Role.PROTECT)
-        if trade.closing and not leaving:
+        if trade.closing and not leaving and not trade.held_back:
             return WantExit(trade.instrument, trade.closing)
         if trade.is_covered or (protect and protect.unknown):
             return None
         if leaving and (not protect or trade.tries):
             return None  # a stop that rests follows what the exit has left; none is placed anew beside one
+        if trade.closing and trade.tries >= self.watch.protect_tries:
+            return None  # an exit failed, and the stop that made way for it will not rest again
         return WantProtect(trade.instrument, trade.stop, trade.target, protect.order if protect else None)
 
     def _watched(self, trade: Trade, now: Nanos) -> Trade:
@@ -322,11 +325,18 @@ class Slots:
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
-        half = self.universe[trade.instrument].spread / 2.0
-        beyond = fills.is_beyond_stop(mid, int(trade.side), trade.stop, half)
+        instrument, side = self.universe[trade.instrument], int(trade.side)
+        beyond = fills.is_beyond_stop(mid, side, trade.stop, instrument.spread / 2.0)
         if beyond or trade.beyond:
             trade = self._put(trade._replace(beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
+        elif self._watches_target(instrument) and fills.is_through_target(
+            mid, side, trade.target, instrument.spread / 2.0
+        ):
+            trade = self._put(trade._replace(closing="target"))
         return trade
+
+    def _watches_target(self, instrument: Instrument) -> bool:
+        return not self.universe.accounts[instrument.venue].rests_targets
 
     def _put(self, trade: Trade) -> Trade:
         self._trades[trade.slot] = trade
@@ -384,8 +394,8 @@ class Slots:
             case Failed(query=False):
                 return trade.with_flight(flight._replace(unknown=True))
             case Report(state=Known.NOT_FOUND):
-                horizon = self.universe.accounts[answer.venue].horizon
-                return trade.with_flight(flight._replace(not_found=answer.time >= flight.sent + horizon))
+                gone = answer.time >= flight.sent + self.universe.accounts[answer.venue].horizon
+                return trade.with_flight(flight._replace(not_found=gone, unknown=flight.unknown or gone))
             case Rejected() | Withheld() | Cancelled():
                 return self._failed(trade, flight)
             case Filled(done=True) | Report(state=Known.DONE):

@@ -92,6 +92,7 @@ CASES: dict[str, Arguments] = {
     "within_collar": st.tuples(levels, sides, prices),
     "distance_from": st.tuples(prices, sides, st.floats(-1.0, 1.0)),
     "is_beyond_stop": st.tuples(levels, sides, levels, costs),
+    "is_through_target": st.tuples(levels, sides, levels, costs),
     "exit_in_bar": st.tuples(bars(), sides, levels, levels, costs, costs).map(lambda given: (*given[0], *given[1:])),
     "fee": st.tuples(st.floats(-1e6, 1e6), prices, costs),
     "financing": st.tuples(st.floats(-1e6, 1e6), prices, st.floats(-0.2, 0.2), st.floats(0.0, 9.0)),

@@ -152,6 +152,17 @@ def test_watch_looks_at_the_price_that_closes_the_position(
     assert fills.is_beyond_stop(mid, side, 98.0, half_spread) is beyond
 
 
+@pytest.mark.parametrize(
+    ("side", "mid", "half_spread", "through"),
+    [(1, 105.0, 0.0, False), (1, 105.01, 0.0, True), (1, 105.5, 0.01, False), (1, 106.1, 0.01, True),
+     (-1, 105.0, 0.0, False), (-1, 104.99, 0.0, True), (-1, 104.5, 0.01, False), (-1, 103.9, 0.01, True)],
+)  # fmt: skip
+def test_target_is_traded_through_at_the_price_that_closes(
+    side: int, mid: float, half_spread: float, through: bool
+) -> None:
+    assert fills.is_through_target(mid, side, 105.0, half_spread) is through
+
+
 def test_fee_is_a_share_of_what_was_traded_either_way() -> None:
     assert fills.fee(3.0, 50.0, 0.001) == fills.fee(-3.0, 50.0, 0.001) == pytest.approx(0.15)
 

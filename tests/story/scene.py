@@ -208,11 +208,14 @@ class Scene:
         faults: Mapping[Venue, Sequence[AnyFault]] | None = None,
         flows: Mapping[Venue, Sequence[Deposit]] | None = None,
         commands: Sequence[Command] = (), re_arms: bool = False, disk: Journal | None = None,
+        rests_targets: bool = True,
     ) -> None:  # fmt: skip
         """past holds closes where they are not to be made up, None for no past at all."""
         kinds = {COINS: AccountKind.SPOT, MARGIN: AccountKind.MARGIN, EXCHANGE: AccountKind.SPOT}
         venues = sorted({i.venue for i in instruments})
-        self.universe = Universe(instruments, tuple(Account(v, kinds[v], USD) for v in venues), USD)
+        self.universe = Universe(
+            instruments, tuple(Account(v, kinds[v], USD, rests_targets=rests_targets) for v in venues), USD
+        )
         self.hours = {i.id: hours_of(i.hours) for i in instruments}
         self.interval, self.now, self.said = interval, start, dict[Nanos, tuple[Signal, ...]]()
         session = Session("story", interval)

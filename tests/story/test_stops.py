@@ -80,6 +80,23 @@ def test_an_exit_at_the_open_comes_before_a_stop_in_that_bar() -> None:
     assert (outcome.cause, outcome.exit) == ("signal", 100.0)
 
 
+def test_where_no_target_rests_beside_a_stop_the_engine_watches_it() -> None:
+    scene = Scene(BTC, ETH, rests_targets=False)
+    scene.bar(None, buy(BTC))
+    told = [scene.bar({BTC: (100.0, 106.0, 99.0, 105.0)}), scene.bar({BTC: (105.0, 105.5, 104.0, 105.2)})]
+    assert not told[0].orders[1:] and len(told[1].of(Exit)) == 1  # through it once, and closed beyond it the next time
+    (outcome,) = scene.bar({BTC: (105.3, 105.3, 90.0, 90.0)}).outcomes
+    assert (outcome.cause, outcome.exit) == ("target", 105.3)
+
+
+def test_a_short_target_that_is_watched() -> None:
+    scene = Scene(EUR, rests_targets=False)
+    scene.bar(None, sell(EUR))
+    scene.bar({EUR: 1.25 * 0.951})
+    assert not scene.told.of(Exit)
+    assert len(scene.bar({EUR: 1.25 * 0.949}).of(Exit)) == 1
+
+
 def test_after_a_stop_out_only_a_new_signal_enters_again() -> None:
     scene = entered()
     scene.bar({BTC: 97.0})

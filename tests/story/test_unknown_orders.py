@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from ffe.brokers.faults import AnyFault, Chaos, Fault, NoAnswer, Outage, Timeout
+from ffe.brokers.faults import AnyFault, Chaos, Fault, NoAnswer, Outage, Reject, Timeout
 from ffe.model import (
     HOUR,
     MINUTE,
+    SECOND,
     AccountRead,
+    Bars,
+    Cancelled,
     Cause,
     Disposition,
     Enter,
@@ -22,6 +25,7 @@ from ffe.model import (
     Known,
     Protect,
     Query,
+    Rejected,
     Report,
 )  # fmt: skip
 from tests.story.scene import BTC, COINS, ETH, SOL, START, USD, Scene, buy, leave
@@ -149,3 +153,72 @@ def test_ids_are_fit_for_every_venue() -> None:
     scene.bar()
     for order in scene.told.of(Enter) + scene.told.of(Protect):
         assert len(order.id) == 26 and set(order.id) <= set("abcdefghijklmnopqrstuvwxyz234567")
+
+
+# ---------------------------------------------------------------- a stop that is no longer there
+
+
+def test_a_stop_that_the_venue_has_lost_is_placed_again_once_it_is_proven_gone() -> None:
+    """A venue may hide an order for a while; beyond its horizon, with positions agreeing, it is gone."""
+    scene = entered(interval=MINUTE)
+    scene.bar()
+    stop = scene.resting(BTC)
+    del scene.brokers[COINS]._resting[BTC.id]
+    lost = Report(scene.now, COINS, stop.id, Known.NOT_FOUND)
+    assert not scene.step(lost).orders, "hidden, perhaps"
+    held = {**dict.fromkeys([BTC.id], 100.0)}
+    cash = scene.engine.book.cash(COINS, USD)
+    told = scene.step(
+        replace(lost, time=scene.now + 90 * SECOND),
+        AccountRead(scene.now + 90 * SECOND, COINS, None, ((USD, cash),), tuple(held.items())),
+    )
+    (again,) = told.of(Protect)
+    assert (again.stop, again.approved.intent.qty) == (stop.stop, 100.0) and again.id != stop.id
+    assert scene.resting(BTC) == again and scene.slots() == {0: (BTC.id, "open")}
+
+
+def test_a_stop_that_made_way_for_an_exit_which_failed_is_put_back_at_once() -> None:
+    scene = entered(interval=MINUTE)
+    scene.bar()
+    stop = scene.resting(BTC)
+    scene.said[scene.now] = (leave(BTC),)
+    (exit,) = scene.engine.step(Bars(scene.now, ())).orders
+    del scene.brokers[COINS]._resting[BTC.id]
+    made_way = Cancelled(scene.now, COINS, stop.id, "makes way for an exit")
+    assert not scene.step(made_way).orders, "not beside the exit"
+    (again,) = scene.step(Rejected(scene.now, COINS, exit.id, "the venue is busy")).orders
+    assert isinstance(again, Protect) and scene.resting(BTC) == again
+    assert len(scene.bar().of(Exit)) == 1, "and the exit is tried again"
+
+
+def test_a_stop_that_will_not_rest_again_is_not_tried_for_ever_while_its_trade_is_closing() -> None:
+    scene = entered(*(Reject(n) for n in range(3, 40)), interval=MINUTE)
+    scene.bar()
+    stop = scene.resting(BTC)
+    del scene.brokers[COINS]._resting[BTC.id]
+    scene.bar(None, leave(BTC))
+    told = scene.step(Cancelled(scene.now, COINS, stop.id, "makes way for an exit"))
+    assert len(told.of(Protect)) == 2 and scene.engine.slots.trades()[0].tries == 3
+    assert len(scene.bar().of(Exit)) == 1
+
+
+# ---------------------------------------------------------------- a venue that no longer knows us
+
+
+def test_lost_credentials_latch_and_close_nothing() -> None:
+    scene = entered()
+    scene.bar()
+    told = scene.step(Rejected(scene.now, COINS, None, "Invalid API-key", locked_out=True))
+    assert [(c.what, c.after) for c in told.changes] == [("latch credentials", "halted")] and not told.orders
+    assert scene.bar(None, buy(ETH)).dispositions == [Disposition.HALTED] and scene.ours(BTC) == 100.0
+
+
+def test_a_question_that_may_not_be_asked_now_is_no_failure_of_the_venue() -> None:
+    scene = entered(NoAnswer(1))
+    breaker = scene.engine.breakers[COINS]
+    before = breaker.numbers(scene.now)
+    enter = scene.told.of(Enter)[0].id
+    scene.engine.step(Bars(scene.now, ()))  # asks for the order
+    scene.step(Failed(scene.now, COINS, enter, Fault.RATE_LIMITED, query=True))
+    after = breaker.numbers(scene.now)
+    assert (after.failures, after.calls) == (before.failures, before.calls + 1)
