@@ -73,7 +73,7 @@ class InstrumentSettings(_Strict):
     base: str
     quote: str
     hours: str | None = None
-    tick: float = Field(0.01, gt=0.0)
+    tick: float = Field(0.0, ge=0.0)  # 0: stops and targets are not rounded
     lot: float = Field(1e-8, gt=0.0)
     minimum_qty: float = Field(0.0, ge=0.0)
     minimum_notional: float = Field(0.0, ge=0.0)

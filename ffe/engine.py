@@ -77,7 +77,7 @@ from ffe.risk.guard import Guard, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
-from ffe.sizing import NotTradable, collar_ratio, size_entry
+from ffe.sizing import NotTradable, collar_ratio, size_entry, to_tick
 from ffe.strategy import Hears, View
 
 NOTHING: frozenset[InstrumentId] = frozenset()
@@ -628,14 +628,14 @@ class Engine:
         decision = self._record(now, Disposition.SENT, approved.intent.rule, judged, slot, Role.ENTRY)
         assert decision.order is not None
         ratio = collar_ratio(instrument, self.rules.watch)
-        collar = fills.distance_from(approved.intent.price, int(approved.intent.side), ratio)
+        bound = fills.distance_from(approved.intent.price, int(approved.intent.side), ratio)
         trade = self.slots.trade(instrument.id)
         if trade is not None:
             self.slots.add(trade, approved.intent, decision.order, now)
         else:
             self.slots.open(slot, approved.intent, decision.id, decision.order, judged.signal.provider, now)
         self._calls["order", decision.order] = call
-        self._draft.orders.append(Enter(decision.order, approved, collar))
+        self._draft.orders.append(Enter(decision.order, approved, to_tick(bound, instrument.tick)))
 
     # ------------------------------------------------------------ what waits
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 from ffe.kernels import fills
 from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
@@ -39,18 +39,23 @@ class Room:
 
 def round_down(qty: Qty, lot: Qty) -> Qty:
     """The largest multiple of lot within qty, towards zero, in decimal arithmetic."""
-    return _in_lots(qty, lot, ROUND_DOWN) if math.isfinite(qty) else 0.0
+    return _in_steps(qty, lot, ROUND_DOWN) if math.isfinite(qty) else 0.0
 
 
-def _in_lots(qty: Qty, lot: Qty, rounding: str) -> Qty:
-    step = Decimal(repr(lot))
-    return float((Decimal(repr(float(qty))) / step).to_integral_value(rounding) * step)
+def to_tick(price: Price, tick: Price) -> Price:
+    """The nearest price a venue can rest an order at; where no tick is known, the price itself."""
+    return _in_steps(price, tick, ROUND_HALF_EVEN) if tick and math.isfinite(price) else price
+
+
+def _in_steps(amount: float, size: float, rounding: str) -> float:
+    step = Decimal(repr(size))
+    return float((Decimal(repr(float(amount))) / step).to_integral_value(rounding) * step)
 
 
 def minimum_qty(instrument: Instrument, price: Price) -> Qty:
     """The smallest quantity the venue takes at a price, rounded up to a lot."""
     least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / price)
-    return _in_lots(least, instrument.lot, ROUND_CEILING)
+    return _in_steps(least, instrument.lot, ROUND_CEILING)
 
 
 def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:

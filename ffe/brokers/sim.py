@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
 
 import numpy as np
 
@@ -369,9 +370,9 @@ class SimBroker:
     ) -> Fill:
         """One trade with its fee: in the base of what was bought where the venue says so, else in cash."""
         self._trades += 1
-        cost, currency, rate = fills.fee(qty, price, instrument.fee), instrument.quote, None
+        cost, currency, rate = _charged(instrument, abs(qty), price), instrument.quote, None
         if self.ledger.is_spot and instrument.fee_in_base and qty > 0.0:
-            cost, currency = cost / price, instrument.base
+            cost, currency = _charged(instrument, qty, 1.0), instrument.base
         elif not self.ledger.is_spot and currency != self.ledger.account.currency:
             rate = self._in_account_currency(1.0, currency)
             cost, currency = cost * rate, self.ledger.account.currency
@@ -437,3 +438,12 @@ class SimBroker:
                 Filled(now, self._venue, None, self._fill_of(instrument, -position.qty, price, Cause.LIQUIDATION), True)
             )
         self._resting.clear()
+
+
+def _charged(instrument: Instrument, qty: Qty, price: Price) -> float:
+    """A fee, cut to the whole steps of its currency where the venue says so, in decimals as the venue reckons."""
+    if not instrument.fee_step:
+        return fills.fee(qty, price, instrument.fee)
+    exact = Decimal(repr(qty)) * Decimal(repr(price)) * Decimal(repr(instrument.fee))
+    step = Decimal(repr(instrument.fee_step))
+    return float((exact / step).to_integral_value(ROUND_DOWN) * step)

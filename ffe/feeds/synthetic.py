@@ -117,8 +117,12 @@ def _walk(i: Instrument, hours: Hours, market: Market, volatility: Ratio, drift:
     inside += drift * (closes - opens) / YEAR + np.diff(offset, prepend=0.0)
     close = np.cumsum(jump + inside)
     columns = [price * np.exp(log) for log in _around(close - inside, close, WICK * sigma, dice)]
-    ticks = [np.maximum(np.round(column / i.tick), 1) * i.tick for column in columns]
-    return Series(i, market.interval, opens, closes, *ticks, *[dice.lognormal(7, 1, len(opens))])
+    columns = [_on_grid(column, i.tick) for column in columns] if i.tick else columns
+    return Series(i, market.interval, opens, closes, *columns, *[dice.lognormal(7, 1, len(opens))])
+
+
+def _on_grid(column: FloatArray, tick: Price) -> FloatArray:
+    return np.asarray(np.maximum(np.round(column / tick), 1) * tick)
 
 
 def _jumps(opens: IntArray, closes: IntArray, sigma: FloatArray, draws: FloatArray, dice: Generator) -> FloatArray:

@@ -46,6 +46,7 @@ from ffe.model import (
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
+from ffe.sizing import to_tick
 
 
 class Role(StrEnum):
@@ -225,13 +226,14 @@ class Slots:
         return flight.role if flight else None
 
     def levels(self, trade: Trade) -> tuple[Price, Price]:
-        """Stop and target: the strategy's own, or their ratios from the average fill."""
+        """Stop and target, as a venue can rest them: the strategy's own, or their ratios from the average fill."""
         stop, target, side = trade.intent.stop, trade.intent.target, int(trade.side)
         if stop is None:
             stop = fills.distance_from(trade.average, side, -self.watch.stop_ratio)
         if target is None:
             target = fills.distance_from(trade.average, side, self.watch.target_ratio)
-        return stop, target
+        tick = self.universe[trade.instrument].tick
+        return to_tick(stop, tick), to_tick(target, tick)
 
     def take_cancels(self) -> list[Cancel]:
         taken, self._cancels = self._cancels, []

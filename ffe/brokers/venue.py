@@ -1,0 +1,249 @@
+"""What the adapters of live venues share: orders in, answers out, each once.
+
+Law: one request per order, never repeated, and never a new id for an old order. A request without a usable answer
+leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign errors become the three below in one
+function per adapter, and nothing else of the foreign client is caught.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+
+from ffe.model import (
+    Accepted,
+    Answer,
+    Bars,
+    Cancel,
+    Cause,
+    Enter,
+    Exit,
+    Failed,
+    Fault,
+    Fill,
+    Filled,
+    InstrumentId,
+    Known,
+    Nanos,
+    OrderId,
+    Protect,
+    Qty,
+    Query,
+    Quotes,
+    Rejected,
+    Report,
+    Universe,
+    Venue,
+)  # fmt: skip
+from ffe.model import Order as AnyOrder
+
+Order = Enter | Exit | Protect
+NOBODY: frozenset[InstrumentId] = frozenset()
+
+
+class Unclear(Exception):
+    """No usable answer: what was asked may or may not have happened."""
+
+    def __init__(self, fault: Fault, said: str) -> None:
+        super().__init__(said)
+        self.fault = fault
+
+
+class Denied(Exception):
+    """The venue said no, for certain. is_locked_out: it no longer knows our key."""
+
+    def __init__(self, reason: str, is_locked_out: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.is_locked_out = reason, is_locked_out
+
+
+class NotThere(Exception):
+    """The venue knows no such order, or knows it no longer."""
+
+
+@dataclass(slots=True)
+class Placed:
+    """An order that left for the venue. number is what the venue calls it, None as long as no answer has told."""
+
+    order: Order
+    number: str | None = None
+    filled: Qty = 0.0
+
+    @property
+    def instrument(self) -> InstrumentId:
+        return self.order.approved.intent.instrument
+
+    @property
+    def qty(self) -> Qty:
+        return self.order.approved.intent.qty
+
+
+class VenueBroker(ABC):
+    """One account at one live venue; subclasses speak its language. clock tells the time of an answer."""
+
+    def __init__(self, universe: Universe, venue: Venue, clock: Callable[[], Nanos]) -> None:
+        self.universe, self._venue, self.clock = universe, venue, clock
+        self._mine = {i.id: i for i in universe if i.venue == venue}
+        self._placed: dict[OrderId, Placed] = {}  # whatever may still fill
+        self._by_number: dict[str, Placed] = {}  # every order, for one that has ended may still fill late
+        self._fills: dict[OrderId, list[Fill]] = {}  # of every order of ours, ended ones as well
+        self._seen: set[str] = set()  # trades told of
+        self._answers: list[Answer] = []
+        self._is_open = False
+
+    @property
+    def venue(self) -> Venue:
+        return self._venue
+
+    @property
+    def waiting(self) -> Set[InstrumentId]:
+        return NOBODY  # a live venue is shown nothing: it has seen the market already
+
+    def answers(self) -> Sequence[Answer]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def send(self, order: AnyOrder, time: Nanos) -> None:
+        """Carry an order out now; what came of it is an answer."""
+        about = order.order if isinstance(order, Cancel | Query) else order.id
+        try:
+            self._perform(order)
+        except Unclear as error:
+            self._say(Failed(self.clock(), self._venue, about, error.fault, isinstance(order, Query)))
+        except Denied as error:
+            self._deny(order, about, error)
+
+    def work(self, market: Bars | Quotes) -> None:
+        """Ask what has happened since: fills of what is at the venue, and orders that it has ended."""
+        try:
+            if not self._is_open:
+                self._open(market)
+                self._is_open = True
+            self._look()
+        except Unclear as error:
+            self._say(Failed(self.clock(), self._venue, None, error.fault, True))
+        except Denied as error:
+            self._deny(Query(self._venue, None), None, error)
+
+    # ------------------------------------------------------------ what a venue's language must give
+
+    @abstractmethod
+    def _open(self, market: Bars | Quotes) -> None:
+        """Say what the account held before: cash as deposits, positions as found."""
+
+    @abstractmethod
+    def _look(self) -> None:
+        """Say every fill that is new, and every order of ours that the venue has ended."""
+
+    @abstractmethod
+    def _enter(self, order: Enter) -> None: ...
+
+    @abstractmethod
+    def _exit(self, order: Exit) -> None: ...
+
+    @abstractmethod
+    def _protect(self, order: Protect) -> None: ...
+
+    @abstractmethod
+    def _cancel(self, placed: Placed) -> None:
+        """Take back what is at the venue, and say so; NotThere if it has ended already."""
+
+    @abstractmethod
+    def _find(self, placed: Placed) -> Known:
+        """Ask for an order by our own id, and take in its fills."""
+
+    @abstractmethod
+    def _read(self) -> None:
+        """Say what the account holds."""
+
+    # ------------------------------------------------------------ orders in
+
+    def _perform(self, order: AnyOrder) -> None:
+        match order:
+            case Enter():
+                self._enter(order)
+            case Exit():
+                self._exit(order)
+            case Protect():
+                self._protect(order)
+            case Cancel():
+                self._take_back(order.order)
+            case Query(order=None):
+                self._read()
+            case Query(order=id):
+                assert id is not None
+                self._report(id)
+
+    def _take_back(self, id: OrderId) -> None:
+        placed = self._placed.get(id)
+        if placed is None:
+            self._report(id)
+            return
+        try:
+            self._cancel(placed)
+        except NotThere:
+            self._report(id)
+
+    def _report(self, id: OrderId) -> None:
+        """Say what became of an order, with every fill it has had."""
+        placed = self._placed.get(id)
+        if placed is not None:
+            known = self._find(placed)
+        else:
+            known = Known.DONE if id in self._fills else Known.NOT_FOUND
+        self._say(Report(self.clock(), self._venue, id, known, tuple(self._fills.get(id, ()))))
+        if known is Known.DONE:
+            self._placed.pop(id, None)
+
+    # ------------------------------------------------------------ answers out
+
+    def _say(self, answer: Answer) -> None:
+        self._answers.append(answer)
+
+    def _deny(self, order: AnyOrder, about: OrderId | None, error: Denied) -> None:
+        """An order is refused for good; a question that may not be asked now has told nothing."""
+        if isinstance(order, Cancel | Query) and not error.is_locked_out:
+            fault = Fault.RATE_LIMITED
+            self._say(Failed(self.clock(), self._venue, about, fault, isinstance(order, Query)))
+            return
+        if not isinstance(order, Cancel | Query):
+            self._placed.pop(order.id, None)
+        self._say(Rejected(self.clock(), self._venue, about, error.reason, error.is_locked_out))
+
+    def _accept(self, placed: Placed, number: str) -> None:
+        self._number(placed, number)
+        self._fills.setdefault(placed.order.id, [])
+        self._say(Accepted(self.clock(), self._venue, placed.order.id))
+
+    def _number(self, placed: Placed, number: str) -> None:
+        placed.number, self._by_number[number] = number, placed
+
+    def _fill(self, placed: Placed | None, fill: Fill, is_told: bool = True) -> None:
+        """Take in one trade, once. An order that is full has ended."""
+        if fill.trade in self._seen:
+            return
+        self._seen.add(fill.trade)
+        done = True
+        if placed is not None:
+            placed.filled += abs(fill.qty)
+            self._fills.setdefault(placed.order.id, []).append(fill)
+            done = placed.filled >= placed.qty - self._mine[placed.instrument].lot / 2.0
+            if done:
+                self._placed.pop(placed.order.id, None)
+        if is_told:
+            id = placed.order.id if placed is not None else None
+            self._say(Filled(self.clock(), self._venue, id, fill, done))
+
+    def _resting(self, instrument: InstrumentId) -> list[Placed]:
+        return [p for p in self._placed.values() if p.instrument == instrument and isinstance(p.order, Protect)]
+
+
+def cause_of(placed: Placed | None, is_target: bool = False) -> Cause:
+    """Why a trade of ours happened; what is not ours counts as an entry."""
+    match placed and placed.order:
+        case Exit():
+            return Cause.EXIT
+        case Protect():
+            return Cause.TARGET if is_target else Cause.STOP
+    return Cause.ENTRY
