@@ -70,7 +70,7 @@ class Binance:
         self.checks_time = True  # off for a virtual clock that the client does not follow
         self.is_revoked = False
         self.banned_until: Nanos = 0
-        self.id_length = 36
+        self.id_length: int | None = None  # how far client ids are kept
         self.hidden: dict[int, Nanos] = {}  # orders that no query finds before this time
         self.bars: dict[tuple[str, str], list[Bar]] = {}
         self._key, self._secret = key, secret

@@ -12,6 +12,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import TracebackType
@@ -128,4 +129,5 @@ class Server:
 
     async def _wait(self, seconds: float) -> None:
         if seconds > 0.0:
-            await asyncio.wait([asyncio.ensure_future(self._closing.wait())], timeout=seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), seconds)
