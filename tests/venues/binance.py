@@ -14,7 +14,9 @@ import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
@@ -31,7 +33,6 @@ MARKETS = tuple(Market(f"{base}USDT", base, "USDT") for base in ("BTC", "ETH", "
 INTERVALS = {"1s": 1, "1m": 60, "5m": 300, "15m": 900, "30m": 1_800, "1h": 3_600, "4h": 14_400, "1d": 86_400}
 STRIKES = 5  # requests beyond the limit before the address is banned
 BAN: Nanos = 120 * SECOND
-OPTIONAL = ("GTC", "IOC", "FOK")
 
 Params = Mapping[str, str]
 Row = TypeVar("Row")
@@ -39,9 +40,8 @@ Row = TypeVar("Row")
 
 def ccxt_config(key: str = "key", secret: str = "secret") -> dict[str, object]:
     """What an unmodified ccxt.binance needs to ask for nothing but spot; the session is the caller's."""
-    options = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "fetchMargins": False}
-    options |= {"fetchCurrencies": False}
-    return {"apiKey": key, "secret": secret, "options": options, "enableRateLimit": False}
+    spot = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False}
+    return {"apiKey": key, "secret": secret, "options": spot, "enableRateLimit": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Binance:
     ) -> None:  # fmt: skip
         self.clock, self.weight_limit = clock, weight_limit
         self.faults: list[Fault] = list(faults)
+        self.met: Counter[str] = Counter()  # faults, by name
         self.requests: list[Asked] = []
         self.skew: Nanos = 0  # how far the venue's clock is ahead of ours
         self.account = Account(
@@ -71,6 +72,7 @@ class Binance:
         self.is_revoked = False
         self.banned_until: Nanos = 0
         self.id_length: int | None = None  # how far client ids are kept
+        self.entered: list[Order] = []  # by the present request
         self.hidden: dict[int, Nanos] = {}  # orders that no query finds before this time
         self.bars: dict[tuple[str, str], list[Bar]] = {}
         self._key, self._secret = key, secret
@@ -86,9 +88,8 @@ class Binance:
 
     def price(self, symbol: str, mid: float) -> None:
         """Let the market trade at this price, and what rests there work."""
-        with self._lock:
-            self._arrive()
-            self.account.move(symbol, exact(mid))
+        with self._present() as account:
+            account.move(symbol, exact(mid))
 
     @property
     def fill_on_next_price(self) -> bool:
@@ -101,56 +102,51 @@ class Binance:
 
     @property
     def orders(self) -> list[Order]:
-        with self._lock:
-            self._arrive()
-            return list(self.account.orders.values())
+        with self._present() as account:
+            return list(account.orders.values())
 
     @property
     def trades(self) -> list[Trade]:
-        with self._lock:
-            self._arrive()
-            return list(self.account.trades)
+        with self._present() as account:
+            return list(account.trades)
 
     @property
     def balances(self) -> dict[str, Balance]:
-        with self._lock:
-            self._arrive()
-            return self.account.balances()
+        with self._present() as account:
+            return account.balances()
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
-        with self._lock:
-            self._arrive()
-            return self.account.open_orders(symbol)
+        with self._present() as account:
+            return account.open_orders(symbol)
 
     def change(self, symbol: str, **changes: object) -> None:
         """Change a market's filters, or halt it: change("BTCUSDT", is_trading=False)."""
-        with self._lock:
-            market = replace(self.account.markets[symbol], **changes)  # type: ignore[arg-type]
-            self.account.markets[symbol] = market
+        with self._present() as account:
+            account.markets[symbol] = replace(account.markets[symbol], **changes)  # type: ignore[arg-type]
 
     def cancel_all(self) -> None:
         """End every order, unasked."""
-        with self._lock:
-            for order in self.account.open_orders():
-                self.account.cancel(order)
+        with self._present() as account:
+            for order in account.open_orders():
+                account.cancel(order)
 
     def trade_by_hand(self, symbol: str, side: Side, qty: float) -> None:
         """Somebody else trades on this account, at the market."""
-        with self._lock:
-            known = len(self.account.orders)
-            self.account.place(Order(0, f"web_{known}", symbol, side, Kind.MARKET, exact(qty)))
+        with self._present() as account:
+            account.place(Order(0, f"web_{len(account.orders)}", symbol, side, Kind.MARKET, exact(qty)))
 
     # ------------------------------------------------------------ requests
 
     def __call__(self, request: Request) -> Reply:
-        with self._lock:
-            self._arrive()
+        with self._present():
             params = dict(parse_qsl(f"{request.query}&{request.body}", keep_blank_values=True))
             public = {name: value for name, value in params.items() if name != "signature"}
             asked = Asked(self.now(), request.method, request.path.removeprefix("/api/v3/"), public)
             self.requests.append(asked)
-            faults = self._met(asked)
+            faults, known = self._met(asked), len(self.account.orders)
             reply = self._answer(request, asked, faults)
+            self.account.parts, self.account.then_cancel = (), False  # a script is for this request alone
+            self.entered = list(self.account.orders.values())[known:]
             for fault in faults:
                 reply = fault.after(self, reply)
             return replace(reply, headers={"X-MBX-USED-WEIGHT-1M": str(self._used), **reply.headers})
@@ -158,6 +154,7 @@ class Binance:
     def _met(self, asked: Asked) -> list[Fault]:
         """The faults that this request meets; the list keeps what is left of each."""
         met = [fault for fault in self.faults if fault.meets(asked)]
+        self.met.update(fault.name for fault in met)
         self.faults = [left for fault in self.faults if (left := fault.counted(asked)) is not None]
         return met
 
@@ -178,6 +175,13 @@ class Binance:
             return Reply(None if is_lost else route.answer(asked.params))
         except Refused as refusal:
             return Reply({"code": refusal.code, "msg": refusal.message}, refusal.status, refusal.headers)
+
+    @contextmanager
+    def _present(self) -> Iterator[Account]:
+        """The account for one caller at a time, after all that is due by now."""
+        with self._lock:
+            self._arrive()
+            yield self.account
 
     def _arrive(self) -> None:
         """What was late and is due by now arrives; nobody hears what comes of it."""
@@ -253,7 +257,12 @@ class Binance:
         return one(self._market(params).symbol) if "symbol" in params else [one(each) for each in self.account.mids]
 
     def _exchange_info(self, _: Params) -> Json:
-        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.weight_limit}
+        limit: Json = {
+            "rateLimitType": "REQUEST_WEIGHT",
+            "interval": "MINUTE",
+            "intervalNum": 1,
+            "limit": self.weight_limit,
+        }
         symbols = [_symbol(market) for market in self.account.markets.values()]
         now = self.now() // MS
         return {"timezone": "UTC", "serverTime": now, "rateLimits": [limit], "exchangeFilters": [], "symbols": symbols}
@@ -310,7 +319,7 @@ class Binance:
             raise Refused(-1117, "Invalid side.")
         price, stop = ("Price", "StopPrice") if prefix else ("price", "stopPrice")
         lasts = params.get(f"{prefix}TimeInForce" if prefix else "timeInForce", "GTC")
-        if lasts not in OPTIONAL:
+        if lasts not in ("GTC", "IOC", "FOK"):
             raise Refused(-1115, "Invalid timeInForce.")
         id = params.get(f"{name}ClientOrderId") or params.get("newClientOrderId") or f"auto{len(self.requests)}"
         return Order(

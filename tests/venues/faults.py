@@ -12,18 +12,20 @@ fault catalogue; F24 needs no fault on a spot account (locked balances prevent i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, Self, TypedDict, Unpack
 
 from ffe.model import Nanos
-from tests.venues.matching import Balance, Kind, Market, Order, Refused, Side, cut, exact
+from tests.venues.matching import Balance, Market, Refused, Side, Status, cut, exact
 from tests.venues.server import Ending, Json, Reply
 
 if TYPE_CHECKING:
     from tests.venues.binance import Binance
 
 Row = dict[str, Json]
+How = ParamSpec("How")
 SECOND, MS = 10**9, 10**6
 HTML = b"<html><body>Bad gateway</body></html>"
 MESSAGES = {
@@ -57,6 +59,7 @@ class Fault:
     """before may change the truth or refuse, after makes another answer; a request that is lost never arrives, one
     that is late arrives after that time."""
 
+    name: str = ""
     on: str = "*"
     nth: int = 1
     times: int = 1
@@ -64,8 +67,8 @@ class Fault:
     end: Nanos | None = None
     is_lost: bool = False
     late: Nanos | None = None
-    before: Callable[[Binance, Asked], None] = lambda venue, asked: None
-    after: Callable[[Binance, Reply], Reply] = lambda venue, reply: reply
+    before: Callable[[Binance, Asked], None] = field(default=lambda venue, asked: None, repr=False, compare=False)
+    after: Callable[[Binance, Reply], Reply] = field(default=lambda venue, reply: reply, repr=False, compare=False)
 
     def fits(self, asked: Asked) -> bool:
         is_in_time = self.start <= asked.time and (self.end is None or asked.time < self.end)
@@ -91,19 +94,32 @@ class When(TypedDict, total=False):
     end: Nanos | None
 
 
+def named(make: Callable[How, Fault]) -> Callable[How, Fault]:
+    """The fault that make makes, under its name: for failures that can be read, and to count what was met."""
+
+    @wraps(make)
+    def with_name(*args: How.args, **kwargs: How.kwargs) -> Fault:
+        return replace(make(*args, **kwargs), name=make.__name__)
+
+    return with_name
+
+
 # ---------------------------------------------------------------- no answer, or none that can be read
 
 
+@named
 def Hang(accepted: bool = False, **when: Unpack[When]) -> Fault:
     """F1, F2, F3, F29: no answer ever comes; accepted says whether the order lives (a market order has filled then)."""
     return _replied(when, "POST order", lambda reply: replace(reply, ending=Ending.HUNG), not accepted)
 
 
+@named
 def Drop(accepted: bool = False, **when: Unpack[When]) -> Fault:
     """F1, F2, F3: the connection closes without a word."""
     return _replied(when, "POST order", lambda reply: replace(reply, ending=Ending.DROPPED), not accepted)
 
 
+@named
 def ServerError(status: int = 503, code: int | None = None, accepted: bool = False, **when: Unpack[When]) -> Fault:
     """F4 (accepted), F5 (not): a 5xx, as a proxy's page or with a code of the venue (-1007, -1008)."""
     page = Reply(HTML, status, {"Content-Type": "text/html"})
@@ -111,42 +127,50 @@ def ServerError(status: int = 503, code: int | None = None, accepted: bool = Fal
     return _replied(when, "POST order", lambda reply: said, not accepted)
 
 
+@named
 def Zombie(by: Nanos, **when: Unpack[When]) -> Fault:
     """F6: no answer, and the request arrives so much later, when the client has long given up."""
     return replace(Hang(**when), late=by)
 
 
+@named
 def CancelReplyLost(**when: Unpack[When]) -> Fault:
     """F21: the order is cancelled, and nobody says so."""
     return Hang(accepted=True, **_on(when, "DELETE order"))
 
 
+@named
 def Slow(by: float, **when: Unpack[When]) -> Fault:
     """F30: the answer takes so many seconds of the real clock."""
     return _replied(when, "*", lambda reply: replace(reply, delay=by))
 
 
+@named
 def Malformed(**when: Unpack[When]) -> Fault:
     """F9: a body that ends in the middle of its JSON, though all of it arrived."""
     return _replied(when, "POST order", lambda reply: replace(reply, body=reply.encoded[: len(reply.encoded) // 2]))
 
 
+@named
 def Truncated(**when: Unpack[When]) -> Fault:
     """F9: the connection closes in the middle of the body."""
     return _replied(when, "POST order", lambda reply: replace(reply, ending=Ending.CUT))
 
 
+@named
 def Page(**when: Unpack[When]) -> Fault:
     """F9: a page of HTML, with 200."""
     return _replied(when, "POST order", lambda reply: Reply(HTML, 200, {"Content-Type": "text/html"}))
 
 
+@named
 def Nulled(*fields: str, **when: Unpack[When]) -> Fault:
     """F10: these fields are null; without names status and what has been executed."""
     nulls = dict.fromkeys(fields or ("status", "executedQty", "cummulativeQuoteQty"))
     return _replied(when, "POST order", lambda reply: _edited(reply, lambda row: row | nulls))
 
 
+@named
 def Empty(**when: Unpack[When]) -> Fault:
     """F10, F25: an empty list where there was one, or an empty object."""
     return _replied(
@@ -157,26 +181,31 @@ def Empty(**when: Unpack[When]) -> Fault:
 # ---------------------------------------------------------------- refusals
 
 
+@named
 def Refuse(code: int = -2010, message: str = "", status: int = 400, **when: Unpack[When]) -> Fault:
     """F13: a definitive refusal by its code; F23 with on="POST order STOP*"."""
-    return _refusing(when, "POST order", Refused(code, message or MESSAGES[code], status))
+    return _refusing(when, "POST order", code, message, status)
 
 
+@named
 def Gone(**when: Unpack[When]) -> Fault:
     """F8: an order that was found is not found, and will be again."""
     return Refuse(-2013, **_on(when, "GET order"))
 
 
+@named
 def RateLimited(retry_after: int = 10, **when: Unpack[When]) -> Fault:
     """F11: 429 before anything is accepted."""
-    return _refusing(when, "*", Refused(-1003, MESSAGES[-1003], 429, {"Retry-After": str(retry_after)}))
+    return _refusing(when, "*", -1003, "", 429, {"Retry-After": str(retry_after)})
 
 
+@named
 def Banned(lasts: Nanos = 120 * SECOND, **when: Unpack[When]) -> Fault:
     """F12: 418 to every request for so long."""
     return _before(when, "*", lambda venue, asked: setattr(venue, "banned_until", venue.now() + lasts))
 
 
+@named
 def Revoked(**when: Unpack[When]) -> Fault:
     """F14: from this request on the key is worth nothing."""
     return _before(when, "*", lambda venue, asked: setattr(venue, "is_revoked", True))
@@ -185,15 +214,18 @@ def Revoked(**when: Unpack[When]) -> Fault:
 # ---------------------------------------------------------------- orders that do not do what they should
 
 
+@named
 def Invisible(lasts: Nanos = 90 * SECOND, **when: Unpack[When]) -> Fault:
     """F7: the order is accepted, and no query finds it for so long."""
 
-    def hide(venue: Binance, asked: Asked) -> None:
-        venue.hidden[len(venue.account.orders) + 1] = venue.now() + lasts
+    def hide(venue: Binance, reply: Reply) -> Reply:
+        venue.hidden.update({order.id: venue.now() + lasts for order in venue.entered})
+        return reply
 
-    return _before(when, "POST order", hide)
+    return Fault(**_on(when, "POST order"), after=hide)
 
 
+@named
 def Parts(*shares: float, then_cancel: bool = False, **when: Unpack[When]) -> Fault:
     """F15: the order fills by these shares of its quantity, one at each price; the rest follows, or is cancelled."""
 
@@ -203,30 +235,38 @@ def Parts(*shares: float, then_cancel: bool = False, **when: Unpack[When]) -> Fa
     return _before(when, "POST order", script)
 
 
+@named
 def StopUnfilled(prices: int = 3, **when: Unpack[When]) -> Fault:
     """F23: a stop that is touched does not fill for so many prices."""
     return Parts(*[0.0] * prices, **_on(when, "POST order STOP*"))
 
 
+@named
 def Vanished(**when: Unpack[When]) -> Fault:
     """F23: the stop is accepted and then dropped, silently."""
-    return Fault(
-        **_on(when, "POST order STOP*"), after=lambda venue, reply: venue.account.cancel(_last(venue)) and reply
-    )
+
+    def drop(venue: Binance, reply: Reply) -> Reply:
+        for order in venue.entered:
+            venue.account.cancel(order)
+        return reply
+
+    return Fault(**_on(when, "POST order STOP*"), after=drop)
 
 
+@named
 def Overfilled(**when: Unpack[When]) -> Fault:
-    """F19: one lot more than ordered is traded."""
+    """F19: one lot more than ordered is traded, by an order that fills at once."""
 
     def overfill(venue: Binance, reply: Reply) -> Reply:
-        order = _last(venue)
-        price = venue.account.side_price(order.symbol, order.side)
-        venue.account.trade(order, venue.account.markets[order.symbol].lot, price)
+        for order in [order for order in venue.entered if order.status is Status.FILLED]:
+            lot = venue.account.markets[order.symbol].lot
+            venue.account.trade(order, lot, venue.account.side_price(order.symbol, order.side))
         return reply
 
     return Fault(**_on(when, "POST order"), after=overfill)
 
 
+@named
 def FilledBeforeCancel(share: float = 1.0, **when: Unpack[When]) -> Fault:
     """F18, F20: a share fills just before the cancel arrives. All of it: "unknown order". Less: the cancel is confirmed
     as if nothing had filled, and the fill is heard of later."""
@@ -244,17 +284,19 @@ def FilledBeforeCancel(share: float = 1.0, **when: Unpack[When]) -> Fault:
     return Fault(**_on(when, "DELETE order"), before=fill, after=conceal)
 
 
+@named
 def CancelledByVenue(**when: Unpack[When]) -> Fault:
     """F22: every open order ends before this request, unasked."""
     return _before(when, "*", lambda venue, asked: venue.cancel_all())
 
 
+@named
 def TradedByHand(symbol: str, side: Side, qty: float, **when: Unpack[When]) -> Fault:
     """F22: before this request somebody else trades on the account, at the market."""
-    by_hand = Order(0, "web", symbol, side, Kind.MARKET, exact(qty))
-    return _before(when, "*", lambda venue, asked: venue.account.place(by_hand) and None)
+    return _before(when, "*", lambda venue, asked: venue.trade_by_hand(symbol, side, qty))
 
 
+@named
 def ClientIdsCut(length: int = 16, **when: Unpack[When]) -> Fault:
     """F34: from this request on client ids are kept only so far."""
     return _before(when, "*", lambda venue, asked: setattr(venue, "id_length", length))
@@ -263,26 +305,31 @@ def ClientIdsCut(length: int = 16, **when: Unpack[When]) -> Fault:
 # ---------------------------------------------------------------- histories
 
 
+@named
 def SameTradeTwice(**when: Unpack[When]) -> Fault:
     """F16: every trade is listed twice, with the same id."""
     return _relisted(when, lambda rows: [row for row in rows for _ in range(2)])
 
 
+@named
 def NewIdForOldTrade(**when: Unpack[When]) -> Fault:
     """F17: the last trade is listed again, under another id."""
     return _relisted(when, lambda rows: rows + [row | {"id": 1_000_000} for row in rows[-1:]])
 
 
+@named
 def NewestFirst(**when: Unpack[When]) -> Fault:
     """F18: trades stand in the wrong order."""
     return _relisted(when, lambda rows: rows[::-1])
 
 
+@named
 def ShortPage(limit: int, **when: Unpack[When]) -> Fault:
     """F35: a page holds fewer rows than were asked for."""
     return _relisted(when, lambda rows: rows[:limit])
 
 
+@named
 def ShortHistory(keeps: Nanos, **when: Unpack[When]) -> Fault:
     """F35: what is older than this is no longer listed."""
 
@@ -296,11 +343,13 @@ def ShortHistory(keeps: Nanos, **when: Unpack[When]) -> Fault:
 # ---------------------------------------------------------------- balances and prices
 
 
+@named
 def BalanceLag(by: Nanos = 30 * SECOND, **when: Unpack[When]) -> Fault:
     """F25: balances as they were so long ago."""
     return _balances(when, lambda venue: balance_rows(venue.account.balances_at(venue.now() - by)))
 
 
+@named
 def NoBalances(asset: str = "*", **when: Unpack[When]) -> Fault:
     """F25, F26: no balances at all, or this asset is missing."""
     return _balances(
@@ -308,6 +357,7 @@ def NoBalances(asset: str = "*", **when: Unpack[When]) -> Fault:
     )
 
 
+@named
 def WrongBalance(asset: str, free: str | None, **when: Unpack[When]) -> Fault:
     """F26: the free balance of an asset is "0", "-1", "NaN" or null."""
     wrong: Row = {"free": free}
@@ -316,6 +366,7 @@ def WrongBalance(asset: str, free: str | None, **when: Unpack[When]) -> Fault:
     )
 
 
+@named
 def WrongPrice(last: str | None = None, fields: Row | None = None, **when: Unpack[When]) -> Fault:
     """F27: a ticker says "NaN", "0", "-1", a spike or an old price; fields for a crossed book, an old closeTime or
     another symbol."""
@@ -327,16 +378,19 @@ def WrongPrice(last: str | None = None, fields: Row | None = None, **when: Unpac
 # ---------------------------------------------------------------- the venue itself
 
 
+@named
 def Skewed(by: Nanos, **when: Unpack[When]) -> Fault:
     """F31: from this request on the venue's clock is so far ahead of ours."""
     return _before(when, "*", lambda venue, asked: setattr(venue, "skew", by))
 
 
+@named
 def Changed(market: Market, **when: Unpack[When]) -> Fault:
     """F32, F33: from this request on a symbol has other filters, or is_trading=False."""
     return _before(when, "*", lambda venue, asked: venue.account.markets.update({market.symbol: market}))
 
 
+@named
 def Maintenance(**when: Unpack[When]) -> Fault:
     """F36: nothing is served, and every order is cancelled at the first request that meets it."""
 
@@ -368,9 +422,11 @@ def _before(when: When, default: str, act: Callable[[Binance, Asked], None]) -> 
     return Fault(**_on(when, default), before=act)
 
 
-def _refusing(when: When, default: str, refusal: Refused) -> Fault:
+def _refusing(
+    when: When, default: str, code: int, message: str, status: int, headers: Mapping[str, str] | None = None
+) -> Fault:
     def refuse(venue: Binance, asked: Asked) -> None:
-        raise refusal
+        raise Refused(code, message or MESSAGES[code], status, headers)
 
     return _before(when, default, refuse)
 
@@ -396,7 +452,3 @@ def _edited(reply: Reply, edit: Callable[[Row], Row]) -> Reply:
     if isinstance(reply.body, dict):
         return replace(reply, body=edit(reply.body))
     return _listed(reply, lambda rows: [edit(row) for row in rows])
-
-
-def _last(venue: Binance) -> Order:
-    return venue.account.orders[len(venue.account.orders)]
