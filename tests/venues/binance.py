@@ -1,6 +1,7 @@
 """A loopback venue that speaks Binance's spot REST protocol: the wire around `matching.Account`.
 
-    with Server(venue := Binance(cash={"USDT": 100_000}), authority.server_context()) as server:
+    authority = Authority(tmp_path, HOST)
+    with Server(venue := Binance(cash={"USDT": 100_000.0}), authority.server_context()) as server:
         exchange = ccxt.binance({**ccxt_config(), "session": authority.session(server.port)})
         venue.price("BTCUSDT", 50_000.0)
 
@@ -30,7 +31,7 @@ from tests.venues.server import Json, Reply, Request
 MS, SECOND, MINUTE, DAY = 10**6, 10**9, 60 * 10**9, 86_400 * 10**9
 HOST = "api.binance.com"
 MARKETS = tuple(Market(f"{base}USDT", base, "USDT") for base in ("BTC", "ETH", "SOL", "BNB"))
-INTERVALS = {"1s": 1, "1m": 60, "5m": 300, "15m": 900, "30m": 1_800, "1h": 3_600, "4h": 14_400, "1d": 86_400}
+INTERVALS = {"1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"}
 STRIKES = 5  # requests beyond the limit before the address is banned
 BAN: Nanos = 120 * SECOND
 
@@ -288,18 +289,23 @@ class Binance:
         (bid, ask), qty = self._sides(symbol), _text(exact(self.account.liquidity.get(symbol, 1_000.0)))
         return {"lastUpdateId": len(self.requests), "bids": [[bid, qty]], "asks": [[ask, qty]]}
 
-    def _book_ticker(self, symbol: str) -> Json:
+    def _book_ticker(self, symbol: str) -> dict[str, Json]:
         bid, ask = self._sides(symbol)
         return {"symbol": symbol, "bidPrice": bid, "bidQty": "1.00000000", "askPrice": ask, "askQty": "1.00000000"}
 
     def _ticker(self, symbol: str) -> dict[str, Json]:
-        bid, ask = self._sides(symbol)
+        """Of a day in which nothing happened but the present price."""
         last, now = _text(self.account.mids[symbol]), self.now() // MS
-        prices: dict[str, Json] = dict.fromkeys(("lastPrice", "openPrice", "highPrice", "lowPrice"), last)
-        prices |= {"weightedAvgPrice": last, "priceChange": "0.00", "priceChangePercent": "0.000", "volume": "1000.0"}
-        sides = {"bidPrice": bid, "bidQty": "1.00000000", "askPrice": ask, "askQty": "1.00000000"}
-        times = {"openTime": now - DAY // MS, "closeTime": now}
-        return {"symbol": symbol, **prices, "quoteVolume": "0.0", **sides, **times, "count": 1}
+        still = dict.fromkeys(("priceChange", "priceChangePercent", "volume", "quoteVolume"), "0")
+        prices = dict.fromkeys(("lastPrice", "openPrice", "highPrice", "lowPrice", "weightedAvgPrice"), last)
+        return {
+            **self._book_ticker(symbol),
+            **prices,
+            **still,
+            "openTime": now - DAY // MS,
+            "closeTime": now,
+            "count": 1,
+        }
 
     # ------------------------------------------------------------ the account
 

@@ -152,7 +152,7 @@ class Account:
         self.mids: dict[str, Decimal] = {}
         self.liquidity: dict[str, float] = {}  # how much of a symbol one price can fill; unlimited without
         self.fill_on_next_price = False
-        self.parts: tuple[Decimal, ...] = ()  # scripted for the next order: how much of it each opportunity fills
+        self.parts: tuple[Decimal, ...] = ()  # scripted for what is ordered next: the share that each opportunity fills
         self.then_cancel = False  # and whether the rest ends then
         self.fee, self.fee_asset, self.half_spread = exact(fee), fee_asset, exact(half_spread)
         self.history: list[tuple[Nanos, dict[str, Balance]]] = []
@@ -207,22 +207,21 @@ class Account:
 
     def place(self, asked: Order) -> Order:
         """Take an order in and let it work; it gets its id and its time here."""
-        order = self._admit(asked)
-        needed = order.locks
-        if needed > self.free(self._pays_with(order)):
-            raise Refused(-2010, "Account has insufficient balance for requested action.")
-        return self._enter(order)
+        return self._place([asked])[0]
 
-    def place_pair(self, above: Order, below: Order) -> tuple[Order, Order]:
+    def place_pair(self, above: Order, below: Order) -> list[Order]:
         """One cancels the other: as soon as one trades, the other expires."""
         if not (below.stop or below.price) < self.mids[above.symbol] < (above.stop or above.price):
             raise Refused(-2010, "The relationship of the prices for the orders is not correct.")
         self._lists += 1
-        pair = [self._admit(replace(leg, list_id=self._lists)) for leg in (above, below)]
-        if max(leg.locks for leg in pair) > self.free(self._pays_with(pair[0])):
+        return self._place([replace(leg, list_id=self._lists) for leg in (above, below)])
+
+    def _place(self, asked: list[Order]) -> list[Order]:
+        orders = [self._admit(each) for each in asked]
+        if max(each.locks for each in orders) > self.free(self._pays_with(orders[0])):
             raise Refused(-2010, "Account has insufficient balance for requested action.")
-        entered = [self._enter(leg) for leg in pair]
-        return self.orders[entered[0].id], self.orders[entered[1].id]
+        entered = [self._enter(each) for each in orders]
+        return [self.orders[each.id] for each in entered]
 
     def cancel(self, order: Order, status: Status = Status.CANCELED) -> Order:
         for each in self.open_orders(order.symbol):
@@ -249,10 +248,10 @@ class Account:
         return self._put(order, filled=filled, cost=order.cost + value, status=status)
 
     def move(self, symbol: str, mid: Decimal) -> None:
-        """The market trades at this price now."""
+        """The market stands at this price now; while it is halted nothing trades there."""
         self.mids[symbol] = mid
         self._taken[symbol] = ZERO
-        for order in self.open_orders(symbol):
+        for order in self.open_orders(symbol) if self.markets[symbol].is_trading else ():
             if self.orders[order.id].is_open:  # an earlier one may have ended it
                 self._work(self.orders[order.id], is_resting=True)
         self._remember()
@@ -294,7 +293,6 @@ class Account:
         entered = replace(
             order, id=len(self.orders) + 1, time=now, updated=now, parts=self.parts, then_cancel=self.then_cancel
         )
-        self.parts, self.then_cancel = (), False
         self.orders[entered.id] = entered
         if entered.kind is not Kind.MARKET or not self.fill_on_next_price:
             self._work(entered, is_resting=False)

@@ -157,6 +157,12 @@ def test_limit_that_must_fill_at_once_expires(venue: Binance, exchange: ccxt.bin
     assert not venue.open_orders()
 
 
+def test_all_or_nothing_is_nothing_in_a_thin_market(venue: Binance, exchange: ccxt.binance) -> None:
+    venue.account.liquidity[BTC_ID] = 0.004
+    order = bid(exchange, 50_000.0, timeInForce="FOK")
+    assert (order["status"], order["filled"]) == ("expired", 0.0)
+
+
 def test_limit_that_must_make_a_price_does_not_take_one(venue: Binance, exchange: ccxt.binance) -> None:
     with pytest.raises(ccxt.OrderImmediatelyFillable):
         bid(exchange, 51_000.0, postOnly=True)
@@ -171,6 +177,13 @@ def test_touched_stop_fills_at_the_market(venue: Binance, exchange: ccxt.binance
     assert by_client_id(exchange, "stop-1")["status"] == "open"
     venue.price(BTC_ID, price)
     assert by_client_id(exchange, "stop-1")["average"] == paid
+
+
+def test_stop_that_gaps_beyond_the_cash_expires(venue: Binance, exchange: ccxt.binance) -> None:
+    exchange.create_order(BTC, "market", "buy", 1.9, params={"stopLossPrice": 52_000.0, "clientOrderId": "stop-1"})
+    assert exchange.fetch_balance()["USDT"]["used"] == 98_800.0
+    venue.price(BTC_ID, 53_000.0)
+    assert by_client_id(exchange, "stop-1")["status"] == "expired"
 
 
 def test_stop_with_a_limit_waits_beyond_its_limit(venue: Binance, exchange: ccxt.binance) -> None:
@@ -197,6 +210,16 @@ def test_one_of_a_pair_ends_the_other(venue: Binance, exchange: ccxt.binance) ->
     assert venue.balances["BTC"].locked == Decimal("0.009")
     venue.price(BTC_ID, 47_000.0)
     assert [order.status for order in venue.orders[1:]] == [Status.EXPIRED, Status.FILLED]
+
+
+def test_pair_stands_around_the_price_and_is_paid_for(venue: Binance, exchange: ccxt.binance) -> None:
+    pair = {"aboveType": "LIMIT_MAKER", "abovePrice": "52000", "belowType": "STOP_LOSS", "belowStopPrice": "51000"}
+    ask = {"symbol": BTC_ID, "side": "SELL", "quantity": "0.009", **pair}
+    with pytest.raises(ccxt.InvalidOrder, match="relationship"):
+        exchange.private_post_orderlist_oco(ask)
+    with pytest.raises(ccxt.InsufficientFunds):
+        exchange.private_post_orderlist_oco({**ask, "belowStopPrice": "48000"})
+    assert not venue.orders
 
 
 def test_cancelled_order_is_cancelled_and_the_answer_names_the_cancel(venue: Binance, exchange: ccxt.binance) -> None:
@@ -402,6 +425,20 @@ def test_unknown_order_is_not_found(venue: Binance, exchange: ccxt.binance) -> N
         exchange.cancel_order("17", BTC)
 
 
+def test_answer_may_be_the_id_alone(venue: Binance, exchange: ccxt.binance) -> None:
+    order = buy(exchange, newOrderRespType="ACK")
+    assert (order["id"], order["status"], venue.orders[0].status) == ("1", None, Status.FILLED)
+
+
+def test_what_is_not_served_here_is_not_found(venue: Binance, exchange: ccxt.binance) -> None:
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="404"):
+        exchange.fetch_trading_fee(BTC)
+    with pytest.raises(ccxt.BadRequest, match="-1120"):
+        exchange.fetch_ohlcv(BTC, "7m")
+    with pytest.raises(ccxt.BadRequest, match="-1102"):
+        exchange.private_get_order({"symbol": BTC_ID})
+
+
 def test_signature_and_key_are_checked(venue: Binance, exchange: ccxt.binance) -> None:
     exchange.secret = "wrong"
     with pytest.raises(ccxt.AuthenticationError, match="-1022"):
@@ -481,6 +518,16 @@ def test_order_arrives_after_the_client_gave_up(still: Binance, clock: Clock, ex
     assert not exchange.fetch_orders(BTC)
     clock.time += 1 * SECOND
     assert by_client_id(exchange, "ffe-1")["status"] == "closed"
+
+
+def test_order_that_arrives_late_may_be_refused_then(still: Binance, clock: Clock, exchange: ccxt.binance) -> None:
+    """F6"""
+    exchange.timeout, still.faults = SOON, [faults.Zombie(by=30 * SECOND)]
+    with pytest.raises(ccxt.RequestTimeout):
+        buy(exchange, 1.5)
+    bid(exchange, 49_000.0, 2.0)
+    clock.time += 30 * SECOND
+    assert [order.client_id for order in still.orders] == ["bid-1"]
 
 
 def test_accepted_order_is_not_found_for_a_while(still: Binance, clock: Clock, exchange: ccxt.binance) -> None:
@@ -796,6 +843,17 @@ def test_market_halts_and_comes_back_with_other_filters(venue: Binance, exchange
     assert exchange.public_get_exchangeinfo()["symbols"][0]["status"] == "BREAK"
     with pytest.raises(ccxt.InvalidOrder, match="LOT_SIZE"):
         buy(exchange, 0.0101)
+
+
+def test_resting_stop_waits_out_a_halt_and_fills_beyond_its_gap(venue: Binance, exchange: ccxt.binance) -> None:
+    """F32"""
+    buy(exchange), protect(exchange, 48_000.0)
+    venue.change(BTC_ID, is_trading=False)
+    venue.price(BTC_ID, 47_000.0)
+    assert by_client_id(exchange, "stop-1")["status"] == "open"
+    venue.change(BTC_ID, is_trading=True)
+    venue.price(BTC_ID, 45_000.0)
+    assert by_client_id(exchange, "stop-1")["average"] == 45_000.0
 
 
 def test_maintenance_cancels_everything(still: Binance, clock: Clock, exchange: ccxt.binance) -> None:
