@@ -101,6 +101,11 @@ class Order:
         return self.status in (Status.NEW, Status.PARTIALLY_FILLED)
 
     @property
+    def takes(self) -> bool:
+        """Whether it only ever trades at what it finds."""
+        return self.kind is Kind.MARKET or (self.kind is Kind.LIMIT and self.lasts != "GTC")
+
+    @property
     def left(self) -> Decimal:
         return self.qty - self.filled
 
@@ -294,7 +299,7 @@ class Account:
             order, id=len(self.orders) + 1, time=now, updated=now, parts=self.parts, then_cancel=self.then_cancel
         )
         self.orders[entered.id] = entered
-        if entered.kind is not Kind.MARKET or not self.fill_on_next_price:
+        if not (self.fill_on_next_price and entered.takes):
             self._work(entered, is_resting=False)
         self._remember()
         return self.orders[entered.id]
@@ -319,8 +324,9 @@ class Account:
         if not order.kind.has_limit:
             self._fill(order, self.side_price(order.symbol, order.side), False)
         elif self._crosses(order):
-            price = order.price if is_resting else self.side_price(order.symbol, order.side)
-            self._fill(order, price, is_resting)
+            is_maker = is_resting and not order.takes
+            price = order.price if is_maker else self.side_price(order.symbol, order.side)
+            self._fill(order, price, is_maker)
         elif order.lasts != "GTC":
             self.cancel(order, Status.EXPIRED)
 
