@@ -77,10 +77,11 @@ from ffe.risk.guard import Guard, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
-from ffe.sizing import NotTradable, collar_ratio, size_entry, to_tick
+from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, to_tick
 from ffe.strategy import Hears, View
 
 NOTHING: frozenset[InstrumentId] = frozenset()
+NOBODY = InstrumentId("none")  # closes nothing
 
 
 class Brokers(Protocol):
@@ -194,7 +195,8 @@ class Engine:
         self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
         self._silent_since: dict[Venue, Nanos] = {}
         self._ended: list[Ended] = []
-        self._is_troubled = False  # some breaker is not closed, or some venue fell silent
+        self._is_troubled = False  # some breaker is not closed, some venue fell silent or disagrees
+        self._knows_equity: bool | None = None  # None before there was any
         self._draft, self._quiet = Draft(), Step(math.nan)
 
     # ------------------------------------------------------------ the step
@@ -263,6 +265,16 @@ class Engine:
                 self._learn_answer(event)
             case Command():
                 self._obey(event)
+        if math.isfinite(self.book.equity) is not self._knows_equity:
+            self._tell_equity(math.isfinite(self.book.equity))
+
+    def _tell_equity(self, is_known: bool) -> None:
+        """While equity is not known every entry refuses, and a person should hear of it."""
+        if self._knows_equity is not None:
+            before, after = ("unknown", "known") if is_known else ("known", "unknown")
+            self._draft.changes.append(Change("equity", before, after))
+        if is_known or self._knows_equity:
+            self._knows_equity = is_known
 
     def hear(self, event: Event) -> tuple[Signal, ...]:
         heard = self.strategy.on_event(View(event, self.history, self.book, self.is_busy))
@@ -278,8 +290,10 @@ class Engine:
         is_market = isinstance(event, Bars | Quotes)
         if not (signals or self._ended or self._is_troubled or self.queue or self.slots.count):
             return
+        if signals and self.queue:
+            self._ended += self.queue.overruled(signals)
         if is_market and self.queue:
-            self._ended += self.queue.ends(event, signals, {i.id: self.book.mark(i.id) for i in self.universe})
+            self._ended += self.queue.outlived(event.time, {i.id: self.book.mark(i.id) for i in self.universe})
         yield from self._take_ended()
         if is_market and self._is_troubled:
             yield from self._proving_queries(event.time)
@@ -333,19 +347,17 @@ class Engine:
 
     def _judge_day(self, market: Bars | Quotes) -> None:
         hit = self.guard.judge(market, self.book)
-        if hit is None or self.guard.latches:
-            return
-        if hit.ours:
-            self._halt("portfolio stop", hit.why, self.slots.close)
-        elif not self.guard.reducing_why:
+        if hit is not None and hit.ours:
+            self._halt("portfolio stop", hit.why, self.slots.close, market.time)
+        elif hit is not None and not (self.guard.latches or self.guard.reducing_why):
             self._turn(partial(self.guard.reduce, hit.why), hit.why)
 
     # ------------------------------------------------------------ halts and commands
 
-    def _halt(self, latch: str, why: str, act: Callable[[str], None]) -> None:
+    def _halt(self, latch: str, why: str, act: Callable[[str], None], now: Nanos) -> None:
         """Latch and act: close all that is ours, or only cancel its entries. Nothing waits any longer."""
         before = self.guard.state
-        if self.guard.latch(latch, why):
+        if self.guard.latch(latch, why, now):
             act(latch)
             self._ended += self.queue.clear(latch)
             self._draft.changes.append(Change(f"latch {latch}", before, self.guard.state, why))
@@ -354,7 +366,7 @@ class Engine:
         by = f"{command.act} by {command.by}"
         match command.act:
             case Act.EMERGENCY_STOP:
-                self._halt("emergency stop", by, self.slots.close)
+                self._halt("emergency stop", by, self.slots.close, command.time)
             case Act.RE_ARM:
                 self._turn(self.guard.re_arm, by)
             case Act.PAUSE:
@@ -362,10 +374,10 @@ class Engine:
             case Act.RESUME:
                 self._turn(self.guard.resume, by)
             case Act.CLOSE_ALL | Act.CLOSE:
-                chosen = command.instrument if command.act is Act.CLOSE else None
+                chosen = None if command.act is Act.CLOSE_ALL else command.instrument or NOBODY
                 self.slots.close(by, chosen)
                 self._ended += self.queue.clear(by, chosen)  # or it would take the slot that comes free
-                self._draft.changes.append(Change(command.act, "", command.instrument or "all", by))
+                self._draft.changes.append(Change(command.act, "", chosen or "all", by))
 
     def _turn(self, act: Callable[[], None], why: str) -> None:
         """Let the guard change its mind, and say so if its state became another."""
@@ -382,15 +394,16 @@ class Engine:
         self._feed_breaker(answer)
         match answer:
             case Rejected(locked_out=True):
-                self._halt("credentials", answer.reason, self.slots.cancel_entries)
+                self._halt("credentials", answer.reason, self.slots.cancel_entries, answer.time)
             case Withheld(broken=True):
-                self._halt("disk", answer.reason, self.slots.cancel_entries)
+                self._halt("disk", answer.reason, self.slots.cancel_entries, answer.time)
             case AccountRead():
                 self._reconcile(answer)
             case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:
                 self.slots.carry(instrument, self.book.last_carry)
             case Filled(order=None, fill=fill) if fill.cause is not Cause.LIQUIDATION:
                 self._turn(partial(self.guard.disagree, answer.venue), f"a fill of {fill.instrument} that is not ours")
+                self._is_troubled = True
         for slot, why in self.slots.take_freed():
             self._draft.changes.append(Change(f"slot {slot}", "held", "free", why))
         for outcome in self.slots.take_outcomes():
@@ -399,16 +412,16 @@ class Engine:
 
     def _reconcile(self, read: AccountRead) -> None:
         """A difference that no order under way explains stops entries at once; the third in a row latches."""
-        if any(
-            f.unknown for t in self.slots.trades() for f in t.flights if self.universe[t.instrument].venue == read.venue
-        ):
+        flights = [f for t in self.slots.trades() for f in t.flights if self.universe[t.instrument].venue == read.venue]
+        if any(f.unknown and not f.not_found for f in flights):  # beyond the horizon it explains nothing any more
             return None
         breaks = self.book.breaks(read)
         if not breaks:
             return self._turn(partial(self.guard.agree, read.venue), f"{read.venue} agrees with the book")
         self._turn(partial(self.guard.disagree, read.venue), "; ".join(breaks))
+        self._is_troubled = True  # asked again until it agrees, or three reads in a row do not
         if self.guard.disagreements[read.venue] >= 3:
-            self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries)
+            self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries, read.time)
         return None
 
     def _feed_breaker(self, answer: Answer) -> None:
@@ -420,6 +433,8 @@ class Engine:
             self._silent_since.pop(answer.venue, None)
             return  # the venue may still kill it: the call is worth what becomes of the order
         call = self._calls.pop(self._call_key(answer), None)
+        if isinstance(answer, Cancelled) and answer.order and (gone := self._calls.pop(("order", answer.order), None)):
+            breaker.cancel(gone)  # it was taken back: its own call has told nothing
         if call is None:
             return
         if isinstance(answer, Withheld) or (isinstance(answer, Failed) and answer.fault is Fault.RATE_LIMITED):
@@ -439,15 +454,13 @@ class Engine:
 
     def _call_key(self, answer: Answer) -> tuple[str, OrderId | Venue]:
         """Which call an answer belongs to: a query's, or the sending of an order, or of its cancellation."""
-        if isinstance(answer, Report | AccountRead) or (isinstance(answer, Failed) and answer.query):
-            return "query", answer.order or answer.venue
-        if (
-            isinstance(answer, Cancelled | Failed)
-            and answer.order is not None
-            and ("cancel", answer.order) in self._calls
-        ):
-            return "cancel", answer.order
-        return "order", answer.order or answer.venue
+        about = answer.order or answer.venue
+        is_told = isinstance(answer, Report | AccountRead) or (isinstance(answer, Failed) and answer.query)
+        if is_told and (("query", about) in self._calls or ("cancel", about) not in self._calls):
+            return "query", about
+        if isinstance(answer, Cancelled | Failed | Report) and ("cancel", about) in self._calls:
+            return "cancel", about
+        return "order", about
 
     def is_proven(self, now: Nanos) -> bool:
         """Whether every venue spoke lately enough for its last proven positions to stand for the truth."""
@@ -457,8 +470,9 @@ class Engine:
     def _proving_queries(self, now: Nanos) -> list[Query]:
         """A half-open breaker asks before it lets an entry try; a venue that fell silent is asked until it speaks."""
         is_closed = all(breaker.state(now) is BreakerState.CLOSED for breaker in self.breakers.values())
-        self._is_troubled = bool(self._silent_since) or not is_closed
-        doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in self._silent_since]
+        suspects = {*self._silent_since, *self.guard.disagreements}
+        self._is_troubled = bool(suspects) or not is_closed
+        doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in suspects]
         return [Query(venue, None) for venue in doubted if ("query", venue) not in self._calls]
 
     # ------------------------------------------------------------ exits and protection
@@ -477,8 +491,10 @@ class Engine:
         self.slots.close("signal", signal.instrument)
         for cancel in self.slots.take_cancels():
             self._leave(cancel, now)
-        if trade.qty and not trade.flight(Role.EXIT):
+        if trade.qty and not trade.flight(Role.EXIT) and not self.slots.is_dust(trade):
             self._exit(signal.instrument, "signal", signal, now)
+        elif signal.side is Side.FLAT:
+            self._record(now, Disposition.HOLD, "nothing is open: the entry under way is taken back", Judged(signal))
 
     def _exit(self, id: InstrumentId, reason: str, signal: Signal | None, now: Nanos) -> None:
         trade, held = self.slots.trade(id), self.book.ours(id).qty
@@ -562,9 +578,12 @@ class Engine:
             case NotTradable(reason=reason):
                 self._record(now, Disposition.NOT_TRADABLE, reason, judged)
             case Refused(layer=Layer.MARKET_HOURS, status=Status.REFUSED):
-                self._closed(judged, now, slot)
+                adds = trade is not None and not reversing
+                self._closed(judged, now, None if adds else slot, adds)
             case Refused(layer=layer):
                 self._record(now, Disposition.REFUSED, layer, judged)
+            case Approved(intent=Intent(rule=rule)) if rule == NO_ROOM:
+                self._record(now, Disposition.NOT_TRADABLE, rule, judged)
             case Approved() if reversing:
                 self._wait(Disposition.REVERSING, "approved, leaves when flat", judged, now, slot, verdict)
             case Approved():
@@ -585,10 +604,10 @@ class Engine:
         verdict = self.gatekeeper.review(sized, facts, instrument.asset_class)
         return verdict, Judged(signal, follows, sized, verdict.judgement, self.facts.tail(sized, exposure, now))
 
-    def _closed(self, judged: Judged, now: Nanos, slot: int | None) -> None:
+    def _closed(self, judged: Judged, now: Nanos, slot: int | None, adds: bool) -> None:
         """The market is closed: a daily intent waits for its session's first quote, any other becomes HOLD."""
         if self.session.interval >= DAY:
-            self._wait(Disposition.WAITING, "until its market opens", judged, now, slot)
+            self._wait(Disposition.WAITING, "until its market opens", judged, now, slot, adds=adds)
         else:
             self._record(
                 now, Disposition.OVERRIDDEN, f"{Layer.MARKET_HOURS}: {judged.signal.side.name} becomes HOLD", judged
@@ -602,10 +621,11 @@ class Engine:
         now: Nanos,
         slot: int | None = None,
         approved: Approved | None = None,
+        adds: bool = False,
     ) -> None:
         decision = self._record(now, kind, why, judged, slot)
         price = self.book.mark(judged.signal.instrument)
-        self.queue.put(Waiting(kind, judged.signal, now, price, decision.id, slot, approved))
+        self.queue.put(Waiting(kind, judged.signal, now, price, decision.id, slot, approved, adds))
 
     def _take_slot(self, approved: Approved, judged: Judged, now: Nanos, kept: int | None) -> None:
         free = [slot for slot in self.slots.free() if slot not in self.queue.reversal_slots()]
@@ -614,9 +634,9 @@ class Engine:
         elif free:
             self._send(approved, judged, now, free[0])
         elif not self.queue.is_full:
-            self._wait(Disposition.QUEUED, "both slots are held", judged, now)
+            self._wait(Disposition.QUEUED, "every slot is held", judged, now)
         else:
-            self._record(now, Disposition.DROPPED, "both slots are held and the queue is full", judged)
+            self._record(now, Disposition.DROPPED, "every slot is held and the queue is full", judged)
 
     def _send(self, approved: Approved, judged: Judged, now: Nanos, slot: int) -> None:
         instrument = self.universe[approved.intent.instrument]
@@ -662,7 +682,10 @@ class Engine:
             self._send(item.approved, judged, event.time, item.slot)
         else:
             trade = self.slots.trade(item.instrument)
-            self._consider(item.signal, event.time, trade, item.decision, item.slot)
+            if item.adds and trade is None:
+                self._record(event.time, Disposition.DROPPED, "its trade has ended", Judged(item.signal, item.decision))
+            else:
+                self._consider(item.signal, event.time, trade, item.decision, item.slot)
 
     # ------------------------------------------------------------ what is kept of it
 

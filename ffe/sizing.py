@@ -2,8 +2,8 @@
 
 The smallest of what the stop allows (a share of equity at risk), a share of what concentration leaves, a share of the
 free cash or margin on the instrument's venue, and what the strategy asked for; rounded down to the instrument's lot. A
-size that a limit left no room for is reviewed at the minimum, so that the layer is named; any other size that an
-instrument cannot do is NotTradable.
+size that a limit left no room for is reviewed at the minimum, so that the layer is named, and never sent; any other
+size that an instrument cannot do is NotTradable.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from ffe.kernels import fills
 from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
+
+NO_ROOM = "concentration leaves less than the minimum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:
     return signal.stop if signal.stop is not None else fills.distance_from(price, int(signal.side), -watch.stop_ratio)
 
 
-def objection(instrument: Instrument, signal: Signal, price: Price, rate: float) -> str | None:
+def objection(instrument: Instrument, signal: Signal, price: Price, rate: float, is_spot: bool) -> str | None:
     """Why this instrument cannot do this at all, whatever its size."""
     if not _is_price(price):
         return "no price"
     if not math.isfinite(rate):
         return f"no rate from {instrument.quote} to the account currency"
-    if signal.side is Side.SHORT and not instrument.shortable:
+    if signal.side is Side.SHORT and (is_spot or not instrument.shortable):
         return f"{instrument.symbol} cannot be shorted on {instrument.venue}"
     for name, level, side in (("stop", signal.stop, -int(signal.side)), ("target", signal.target, int(signal.side))):
         if level is not None and not (_is_price(level) and side * level > side * price):
@@ -120,7 +122,7 @@ def size_entry(
     size: SizeRules, gate: GateLimits, watch: WatchRules,
 ) -> Intent | NotTradable:  # fmt: skip
     """The entry that a signal asks for at this price, or why there can be none. Unknown equity is left to the gate."""
-    if reason := objection(instrument, signal, price, room.rate):
+    if reason := objection(instrument, signal, price, room.rate, is_spot):
         return NotTradable(reason)
     least = minimum_qty(instrument, price)
     rule, qty = "unknown_equity", least
@@ -131,5 +133,5 @@ def size_entry(
     if qty < least:
         if rule != "concentration":
             return NotTradable(f"{rule} leaves {qty!r}, under the minimum of {least!r}")
-        qty = least
+        rule, qty = NO_ROOM, least
     return Intent(Purpose.ENTRY, instrument.id, signal.side, qty, price, signal.stop, signal.target, rule, signal)

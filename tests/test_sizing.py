@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ffe.model import AssetClass, Instrument, Intent, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
 from ffe.sizing import (
+    NO_ROOM,
     NotTradable,
     Room,
     collar_ratio,
@@ -56,7 +57,8 @@ def bound(of: Signal, room: Room = ROOM, instrument: Instrument = COIN, is_spot:
 
 def test_stop_bounds_the_size_by_one_percent_of_equity_at_risk() -> None:
     assert bound(signal(stop=90.0)) == ("risk_per_trade", 10.0)  # 1 % of 10,000 over 10 a coin
-    assert bound(signal(Side.SHORT, stop=112.5), instrument=replace(COIN, shortable=True)) == ("risk_per_trade", 8.0)
+    short = replace(COIN, shortable=True)
+    assert bound(signal(Side.SHORT, stop=112.5), instrument=short, is_spot=False) == ("risk_per_trade", 8.0)
 
 
 def test_default_stop_is_two_percent_away() -> None:
@@ -72,7 +74,7 @@ def test_concentration_leaves_95_percent_of_what_is_left() -> None:
     assert bound(signal(), replace(ROOM, exposure=500.0)) == ("concentration", 19.0)
     assert bound(signal(), replace(ROOM, exposure=-500.0)) == ("concentration", 28.5)
     short = replace(COIN, shortable=True)
-    assert bound(signal(Side.SHORT), replace(ROOM, exposure=-500.0), short) == ("concentration", 19.0)
+    assert bound(signal(Side.SHORT), replace(ROOM, exposure=-500.0), short, False) == ("concentration", 19.0)
 
 
 def test_cash_bounds_the_size_after_collar_and_costs() -> None:
@@ -147,8 +149,8 @@ def test_minimum_is_a_quantity_a_notional_or_a_lot(least: Qty, notional: float, 
 
 
 def test_size_that_concentration_left_no_room_for_is_reviewed_at_the_minimum() -> None:
-    assert bound(signal(), replace(ROOM, exposure=2_500.0)) == ("concentration", 0.05)
-    assert bound(signal(), replace(ROOM, exposure=9_000.0)) == ("concentration", 0.05)
+    assert bound(signal(), replace(ROOM, exposure=2_500.0)) == (NO_ROOM, 0.05)
+    assert bound(signal(), replace(ROOM, exposure=9_000.0)) == (NO_ROOM, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -221,12 +223,12 @@ def test_what_an_instrument_cannot_do_is_said_first(asked: Signal, price: Price,
     ],
 )
 def test_levels_stand_on_their_own_side_of_the_price(asked: Signal, reason: str | None) -> None:
-    assert objection(replace(COIN, shortable=True), asked, 100.0, 1.0) == reason
+    assert objection(replace(COIN, shortable=True), asked, 100.0, 1.0, False) == reason
 
 
 @pytest.mark.parametrize("price", [0.5, 1e-9])
 def test_small_price_is_a_price(price: Price) -> None:
-    assert objection(COIN, signal(), price, 1.0) is None
+    assert objection(COIN, signal(), price, 1.0, True) is None
 
 
 def test_stop_that_no_number_tells_from_the_price_leaves_no_size() -> None:

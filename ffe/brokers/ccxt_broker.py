@@ -2,7 +2,7 @@
 
 Law: an entry is a limit at its collar that fills at once or not at all, so the venue itself holds the bound. A stop
 locks what it protects, so it makes way for an exit or for its successor, one at a time, and the engine is told. Only a
-stop rests: the engine watches the target. What has filled is read from the account's trades, never from an order's sums.
+stop rests: the engine watches the target. What has filled is read from the account's trades, not from an order's sums.
 """
 
 from __future__ import annotations

@@ -305,7 +305,8 @@ class SimBroker:
     def _fill_part(self, working: Working, side: int, price: Price, cause: Cause, time: Nanos) -> None:
         """Fill what this opportunity allows: a scripted share, a share of the last bar's volume, or all."""
         instrument, qty = self._mine[working.instrument], self._opportunity(working)
-        if qty <= 0.0:
+        if qty <= 0.0:  # less than a lot: the next open is another opportunity
+            self._waiting[self._waiting.index(working)] = replace(working, since=time + 1, shares=working.shares[1:])
             return
         left = round_down(working.left - qty + instrument.lot / 2.0, instrument.lot) if qty < working.left else 0.0
         is_last = left <= 0.0
@@ -324,10 +325,11 @@ class SimBroker:
         instrument = self._mine[working.instrument]
         if working.shares:
             return min(working.left, round_down(working.order.approved.intent.qty * working.shares[0], instrument.lot))
-        if instrument.volume_share > 0.0:
-            share = instrument.volume_share * self._volume.get(instrument.id, 0.0)
-            return min(working.left, round_down(share, instrument.lot))
-        return working.left
+        return min(working.left, self._share_of(instrument)) if instrument.volume_share > 0.0 else working.left
+
+    def _share_of(self, instrument: Instrument) -> Qty:
+        """What one order may take of the newest bar's volume."""
+        return round_down(instrument.volume_share * self._volume.get(instrument.id, 0.0), instrument.lot)
 
     def _can_pay(self, instrument: Instrument, qty: Qty, price: Price) -> bool:
         cost = qty * price * self.account.rate(instrument.quote)
@@ -347,9 +349,17 @@ class SimBroker:
         if hit == fills.NOTHING:
             return
         cause = Cause.STOP if hit == fills.STOP else Cause.TARGET
-        qty = -side * min(abs(held), working.left)
-        self._trade(working, qty, price, cause, bar.close_time, True, None if optimistic != optimistic else optimistic)
+        whole = min(abs(held), working.left)
+        qty = min(whole, self._share_of(instrument)) if instrument.volume_share > 0.0 else whole
+        if qty <= 0.0:
+            return
+        done = qty >= whole
+        self._trade(
+            working, -side * qty, price, cause, bar.close_time, done, None if math.isnan(optimistic) else optimistic
+        )
         self._drop(working)
+        if not done:  # the rest goes on resting: beyond its level it fills at the next open
+            self._resting[instrument.id] = replace(working, left=whole - qty)
 
     def _trade(
         self,

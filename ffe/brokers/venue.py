@@ -188,10 +188,8 @@ class VenueBroker(ABC):
     def _report(self, id: OrderId) -> None:
         """Say what became of an order, with every fill it has had."""
         placed = self._placed.get(id)
-        if placed is not None:
-            known = self._find(placed)
-        else:
-            known = Known.DONE if id in self._fills else Known.NOT_FOUND
+        never = Known.DONE if id in self._fills else Known.NOT_FOUND
+        known = self._find(placed) if placed is not None else never
         self._say(Report(self.clock(), self._venue, id, known, tuple(self._fills.get(id, ()))))
         if known is Known.DONE:
             self._placed.pop(id, None)

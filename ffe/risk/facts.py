@@ -17,12 +17,12 @@ from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import stats
 from ffe.kernels.gates import CONCENTRATION, CONFIDENCE, DRAWDOWN, FRESHNESS, HOURS, LEVERAGE, THIN
-from ffe.model import SECOND, Currency, Instrument, InstrumentId, Intent, Money, Nanos, Qty, TailRisk
+from ffe.model import SECOND, Currency, Instrument, InstrumentId, Intent, Money, Nanos, Qty, Side, TailRisk
 from ffe.risk.gatekeeper import freshness_limit
 from ffe.risk.limits import GateLimits
 from ffe.risk.queue import Queue
 from ffe.risk.slots import Slots
-from ffe.sizing import Room, round_down
+from ffe.sizing import Room, cost_per_unit, round_down
 
 FACT_COUNT = CONFIDENCE + 1
 Floats = NDArray[np.float64]
@@ -102,22 +102,23 @@ class Facts:
         return Room(self.equity(now), float(exposure), free, self.book.rate(instrument.quote))
 
     def reserved(self, instrument: Instrument) -> Money:
-        """What entries in flight may still take of the cash or margin that an instrument would use."""
+        """What entries in flight may still take of the cash or margin that an instrument would use, at worst."""
         is_spot, total = self.book.ledgers[instrument.venue].is_spot, 0.0
-        for id, qty in self._claims():
+        for id, side, qty in self._claims():
             other = self.universe[id]
             if other.venue == instrument.venue and (other.quote == instrument.quote or not is_spot):
-                total += abs(self.book.value(id, qty)) * (1.0 if is_spot else other.margin_rate)
+                unit = cost_per_unit(other, side, self.book.mark(id), is_spot, self.slots.watch)
+                total += qty * unit * self.book.rate(other.quote)
         return total
 
-    def _claims(self) -> Iterator[tuple[InstrumentId, Qty]]:
+    def _claims(self) -> Iterator[tuple[InstrumentId, Side, Qty]]:
         """Entries under way, and reversals that leave as soon as their old position is flat."""
         for trade in self.slots.trades():
             if trade.reserved:
-                yield trade.instrument, trade.reserved
+                yield trade.instrument, trade.side, trade.reserved
         for item in self.queue.items:
             if item.approved is not None and not self.slots.trade(item.instrument):
-                yield item.instrument, item.approved.intent.qty
+                yield item.instrument, item.signal.side, item.approved.intent.qty
 
     def _freed(self, id: InstrumentId) -> Money:
         """What closing our position gives back: its value on SPOT, its margin on MARGIN."""

@@ -9,11 +9,11 @@ never liquidates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ffe.book import Book
-from ffe.model import Bars, Money, Quotes, Venue
+from ffe.model import Bars, InstrumentId, Money, Nanos, Quotes, Venue
 from ffe.risk.limits import WatchRules
 
 
@@ -31,6 +31,14 @@ class Hit:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A limit that a quote alone has shown; unread are the instruments of that quote that were not priced since."""
+
+    ours: bool
+    unread: frozenset[InstrumentId]
+
+
 class Guard:
     def __init__(self, rules: WatchRules) -> None:
         self.rules = rules
@@ -39,7 +47,8 @@ class Guard:
         self.disagreements: dict[Venue, int] = {}  # reads in a row that did not match the book
         self.reducing_why = ""  # until the next UTC day
         self.day_equity: Money = math.nan
-        self._read_before: Hit | None = None
+        self.latched_at: Nanos | None = None  # the newest latch
+        self._doubt: Doubt | None = None
 
     @property
     def state(self) -> TradingState:
@@ -51,7 +60,7 @@ class Guard:
     @property
     def is_settled(self) -> bool:
         """Whether no reading waits for its confirmation, and the day has an equity to be judged by."""
-        return self._read_before is None and self.day_equity > 0.0
+        return self._doubt is None and self.day_equity > 0.0
 
     @property
     def why(self) -> str:
@@ -62,17 +71,22 @@ class Guard:
 
     def judge(self, market: Bars | Quotes, book: Book) -> Hit | None:
         """The limit of the day that is reached now and confirmed: a bar's close confirms itself, a quote needs a
-        second."""
+        second reading of what it priced."""
         if not self.day_equity > 0.0:  # the run's first money came during this day
             self.day_equity = book.equity
-        if self._read_before and isinstance(market, Bars) and not market.bars:
-            return None  # a midnight without a bar is no further reading of what a quote has said
         hit = self._reached(book)
-        before, self._read_before = self._read_before, hit
-        if hit is None or isinstance(market, Bars):
-            return hit
+        if hit is None:
+            self._doubt = None
+            return None
+        priced = frozenset(item.instrument for item in (market.bars if isinstance(market, Bars) else market.quotes))
         # A day that is bad for other reasons must not confirm a single price of ours.
-        return hit if before is not None and before.ours >= hit.ours else None
+        if self._doubt is None or self._doubt.ours < hit.ours:
+            if isinstance(market, Bars):
+                return hit
+            self._doubt = Doubt(hit.ours, priced)
+            return None
+        self._doubt = replace(self._doubt, unread=self._doubt.unread - priced)
+        return None if self._doubt.unread else hit
 
     def _reached(self, book: Book) -> Hit | None:
         if not math.isfinite(book.equity) or (book.day_pnl == 0.0 and book.unit.value == book.unit.day_start):
@@ -95,6 +109,7 @@ class Guard:
     def re_arm(self) -> None:
         self.latches.clear()
         self.disagreements.clear()
+        self.latched_at = None
 
     def agree(self, venue: Venue) -> None:
         self.disagreements.pop(venue, None)
@@ -102,12 +117,13 @@ class Guard:
     def disagree(self, venue: Venue) -> None:
         self.disagreements[venue] = self.disagreements.get(venue, 0) + 1
 
-    def latch(self, name: str, why: str) -> bool:
+    def latch(self, name: str, why: str, now: Nanos) -> bool:
         """Whether the latch is new."""
-        is_new = name not in self.latches
-        self.latches.setdefault(name, why)
-        return is_new
+        if name in self.latches:
+            return False
+        self.latches[name], self.latched_at = why, now
+        return True
 
     def roll(self, book: Book) -> None:
         """A new UTC day: its starting equity is known, and what held for the day is over."""
-        self.day_equity, self.reducing_why, self._read_before = book.equity, "", None
+        self.day_equity, self.reducing_why, self._doubt = book.equity, "", None

@@ -6,18 +6,21 @@ in the very instant of its review. Every end of a wait is said, so that it can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ffe.model import HOUR, Approved, DecisionId, Disposition, Event, InstrumentId, Nanos, Price, Signal
+from ffe.model import HOUR, Approved, DecisionId, Disposition, InstrumentId, Nanos, Price, Signal
 from ffe.risk.limits import SlotRules
+
+OVERRULED = "a newer opposite signal"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A signal that waits since `since`; kind is QUEUED, WAITING or REVERSING, slot is the one a reversal inherits.
 
-    An approved reversal keeps its key for the instant in which it was approved.
+    An approved reversal keeps its key for the instant in which it was approved. adds says that it was to add to a
+    trade, and has nothing to add to once that has ended.
     """
 
     kind: Disposition
@@ -27,6 +30,7 @@ class Waiting:
     decision: DecisionId
     slot: int | None = None
     approved: Approved | None = None
+    adds: bool = False
 
     @property
     def instrument(self) -> InstrumentId:
@@ -64,31 +68,34 @@ class Queue:
     def remove(self, item: Waiting) -> None:
         self.items.remove(item)
 
-    def ends(self, event: Event, signals: tuple[Signal, ...], prices: dict[InstrumentId, Price]) -> Iterator[Ended]:
-        """Drop what a newer opposite signal, its age or a dearer price has ended."""
-        for item in list(self.items):
-            why = self._end(item, event.time, signals, prices)
-            if why:
-                self.items.remove(item)
-                yield Ended(item, why)
+    def overruled(self, signals: tuple[Signal, ...]) -> list[Ended]:
+        """Drop what a newer opposite signal has ended."""
+        return self._drop(lambda item: OVERRULED if any(_opposes(signal, item.signal) for signal in signals) else "")
 
-    def _end(
-        self, item: Waiting, now: Nanos, signals: tuple[Signal, ...], prices: dict[InstrumentId, Price]
-    ) -> str | None:
+    def outlived(self, now: Nanos, prices: dict[InstrumentId, Price]) -> list[Ended]:
+        """Drop what its age or a dearer price has ended."""
+        return self._drop(lambda item: self._outlived(item, now, prices))
+
+    def _drop(self, why: Callable[[Waiting], str]) -> list[Ended]:
+        ended = [Ended(item, reason) for item in self.items if (reason := why(item))]
+        self.items = [item for item in self.items if all(item is not each.waiting for each in ended)]
+        return ended
+
+    def _outlived(self, item: Waiting, now: Nanos, prices: dict[InstrumentId, Price]) -> str:
         side = item.signal.side
-        if any(signal.instrument == item.instrument and signal.side is not side for signal in signals):
-            return "a newer opposite signal"
         if item.kind is not Disposition.QUEUED:
-            return None
+            return ""
         if now > item.since + int(self.rules.queue_hours * HOUR):
             return f"expired after {self.rules.queue_hours:g} h"
         price = prices.get(item.instrument, item.price)
         if int(side) * (price - item.price) > self.rules.queue_dearer_ratio * item.price:
             return f"price {price!r} is more than {self.rules.queue_dearer_ratio:.1%} dearer than {item.price!r}"
-        return None
+        return ""
 
     def clear(self, why: str, instrument: InstrumentId | None = None) -> list[Ended]:
         """A halt, or an operator who closes, ends every wait (or one instrument's)."""
-        ended = [Ended(item, why) for item in self.items if instrument in (None, item.instrument)]
-        self.items = [item for item in self.items if instrument not in (None, item.instrument)]
-        return ended
+        return self._drop(lambda item: why if instrument in (None, item.instrument) else "")
+
+
+def _opposes(newer: Signal, waiting: Signal) -> bool:
+    return newer.instrument == waiting.instrument and newer.side is not waiting.side

@@ -56,7 +56,6 @@ class Role(StrEnum):
 
 
 class SlotState(StrEnum):
-    FREE = "free"
     PENDING = "pending"  # reserved or in flight
     UNKNOWN = "unknown"  # an order of it may or may not exist
     OPEN = "open"
@@ -73,7 +72,9 @@ class Flight(NamedTuple):
     filled: Qty = 0.0
     unknown: bool = False
     not_found: bool = False  # beyond the horizon: only agreeing positions are missing
+    unwanted: bool = False  # it is to be cancelled
     leaving: bool = False  # its cancellation is on its way
+    levels: tuple[Price | None, Price | None] | None = None  # an add's own stop and target, for when it fills
     successor: OrderId | None = None  # what is to rest in its place, once the venue has it
 
 
@@ -256,10 +257,10 @@ class Slots:
         self.sent(trade, order, Role.ENTRY, intent.qty, now)
 
     def add(self, trade: Trade, intent: Intent, order: OrderId, now: Nanos) -> None:
-        """An add shares the slot; its own stop and target hold from now on."""
-        kept = trade._replace(intent=replace(trade.intent, stop=intent.stop, target=intent.target), covered=0.0)
-        stop, target = self.levels(kept)
-        self.sent(kept._replace(stop=stop, target=target), order, Role.ENTRY, intent.qty, now)
+        """An add shares the slot; its own stop and target hold from its first fill on."""
+        levels = (intent.stop, intent.target)
+        self._put(trade.with_flight(Flight(order, Role.ENTRY, intent.qty, now, levels=levels)))
+        self._orders[order] = trade.slot
 
     def protecting(self, trade: Trade, order: OrderId, now: Nanos) -> None:
         """A protection leaves for the whole position, in place of the one that rested."""
@@ -282,9 +283,14 @@ class Slots:
         for trade in self.trades():
             self._cancel_entry(trade)
 
-    def _cancel_entry(self, trade: Trade) -> None:
-        if entry := trade.flight(Role.ENTRY):
-            self._cancels.append(Cancel(self.universe[trade.instrument].venue, entry.order))
+    def _cancel_entry(self, trade: Trade) -> Trade:
+        entry = trade.flight(Role.ENTRY)
+        return self._withdraw(trade, entry) if entry and not entry.unwanted else trade
+
+    def _withdraw(self, trade: Trade, flight: Flight) -> Trade:
+        """Take an order back, again if it must be: a cancellation may be lost like anything that is sent."""
+        self._cancels.append(Cancel(self.universe[trade.instrument].venue, flight.order))
+        return self._put(trade.with_flight(flight._replace(unwanted=True, leaving=True)))
 
     def due(self, event: Event) -> Iterator[Want]:
         """What the trades need now: answers, cancellations, exits, protection."""
@@ -296,6 +302,9 @@ class Slots:
                 continue
             if is_market or (isinstance(event, Failed) and not event.query):
                 yield from self._questions(trade)
+            for flight in trade.flights:
+                if flight.unwanted and not (flight.leaving or flight.unknown):
+                    trade = self._withdraw(trade, flight)
             if want := self._need(trade):
                 yield want
         yield from self.take_cancels()
@@ -376,7 +385,10 @@ class Slots:
         fill = booked.fill
         tally = trade.tally.add(booked, trade.side, self.book.rate(self.universe[fill.instrument].quote))
         if flight := _flight_of(trade, order):
-            trade = trade.with_flight(flight._replace(filled=flight.filled + abs(fill.qty), unknown=False))
+            trade = trade.with_flight(flight._replace(filled=flight.filled + abs(fill.qty), unknown=False, levels=None))
+            if flight.levels is not None:  # an add: its levels hold now, from the new average
+                stop, target = flight.levels
+                trade = trade._replace(intent=replace(trade.intent, stop=stop, target=target), average=math.nan)
         if fill.cause is Cause.ENTRY:
             return trade._replace(tally=tally)
         return trade._replace(tally=tally, cause=trade.closing if fill.cause is Cause.EXIT else str(fill.cause))
@@ -444,11 +456,12 @@ class Slots:
         if trade.qty and not self.is_dust(trade):
             self._put(trade)
             return
+        if trade.tally.exit_qty:
+            trade = self._cancel_entry(trade)  # what is left of it would be an entry without a signal
         if all(flight.role is Role.PROTECT for flight in trade.flights):
             # The slot is free when its stops are proven gone: one that still rests could open a position.
             for flight in [flight for flight in trade.flights if not (flight.unknown or flight.leaving)]:
-                self._cancels.append(Cancel(self.universe[trade.instrument].venue, flight.order))
-                trade = trade.with_flight(flight._replace(leaving=True))
+                trade = self._withdraw(trade, flight)
         if trade.flights:
             self._put(trade)
         else:
@@ -465,7 +478,7 @@ class Slots:
         self._orders = {order: slot for order, slot in self._orders.items() if slot != trade.slot}
         tally, reason = trade.tally, answer.reason if isinstance(answer, Rejected | Cancelled | Withheld) else ""
         self._freed.append((trade.slot, trade.cause or reason or type(answer).__name__.lower()))
-        if tally.exit_qty:
+        if tally.entry_qty and tally.exit_qty:
             self._outcomes.append(Outcome(
                 answer.time, trade.opened, trade.instrument, trade.provider, trade.side, tally.entry_qty,
                 tally.entry_value / tally.entry_qty, tally.exit_value / tally.exit_qty, tally.pnl, tally.fees,

@@ -290,9 +290,10 @@ def test_reservations_are_not_free() -> None:
     new = world()
     new.enter(0, BTC, 0.5)
     new.enter(1, EURUSD, 16_000.0, SHORT)
-    assert (new.facts.reserved(BTC), new.facts.reserved(EURUSD), new.facts.reserved(DAX)) == (25_000.0, 1_000.0, 0.0)
-    assert new.facts.room(ETH.id, START, False).free == 35_000.0
-    assert new.facts.room(USDJPY.id, START, False).free == 39_000.0
+    spot, margin = 25_000.0 * 1.02, pytest.approx(1_000.0 * 1.005)  # at their collars
+    assert (new.facts.reserved(BTC), new.facts.reserved(EURUSD), new.facts.reserved(DAX)) == (spot, margin, 0.0)
+    assert new.facts.room(ETH.id, START, False).free == 60_000.0 - spot
+    assert new.facts.room(USDJPY.id, START, False).free == pytest.approx(40_000.0 - 1_005.0)
 
 
 def test_spot_cash_in_another_currency_is_neither_free_nor_reserved_from() -> None:
@@ -312,14 +313,14 @@ def test_filled_entry_is_no_longer_reserved() -> None:
 def test_approved_reversal_reserves_once_its_trade_is_gone() -> None:
     new = world()
     reverse(new, EURUSD, SHORT, 16_000.0)
-    assert (new.facts.reserved(EURUSD), new.facts.reserved(BTC)) == (1_000.0, 0.0)
+    assert (new.facts.reserved(EURUSD), new.facts.reserved(BTC)) == (pytest.approx(1_005.0), 0.0)
     assert new.exposures() == {"EUR/USD": -20_000.0}
     new.enter(0, EURUSD, 8_000.0)
     new.fill(0, EURUSD, 8_000.0)
     assert new.facts.reserved(EURUSD) == 0.0
     new = world()
     reverse(new, BTC, LONG, 0.5)
-    assert new.facts.reserved(BTC) == 25_000.0
+    assert new.facts.reserved(BTC) == 25_500.0
 
 
 def test_reversal_may_use_what_its_own_exit_frees() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from ffe.book import Book
-from ffe.model import Answer
+from ffe.model import Answer, Bars
 from ffe.risk.guard import Guard, Hit, TradingState
 from ffe.risk.limits import WatchRules
 from tests.risk.values import (
@@ -96,6 +96,23 @@ def test_loss_of_others_does_not_confirm_one_of_ours() -> None:
     assert at_quote(guard, new, 1_000.0) is None  # one impossible price of ours, and nothing is closed
     hit = at_quote(guard, new, 1_000.0)
     assert hit is not None and hit.ours
+
+
+def test_only_a_new_price_of_what_was_read_is_a_further_reading() -> None:
+    guard, new = begun(*OURS)
+    assert at_quote(guard, new, 47_000.0) is None
+    assert guard.judge(quotes({ETH.id: 2_500.0}), new) is None
+    assert guard.judge(bars({ETH.id: 2_500.0}), new) is None and guard.judge(Bars(START, ()), new) is None
+    assert not guard.is_settled
+    assert at_quote(guard, new, 47_000.0) is not None
+
+
+def test_all_that_was_read_has_to_be_read_again() -> None:
+    guard, new = begun(*OURS)
+    new.observe(quotes({BTC.id: 47_000.0}))
+    assert guard.judge(quotes({BTC.id: 47_000.0, ETH.id: 2_500.0}), new) is None
+    assert at_quote(guard, new, 47_000.0) is None
+    assert guard.judge(bars({ETH.id: 2_500.0}), new) is not None
 
 
 def test_reading_of_a_day_before_confirms_nothing() -> None:
@@ -224,14 +241,14 @@ def test_reducing_for_a_day_ends_with_it() -> None:
 
 def test_latch_halts_until_an_operator_re_arms() -> None:
     guard, new = begun(*OURS)
-    assert guard.latch("portfolio stop", "our trades at -2%")
-    assert not guard.latch("portfolio stop", "again")
+    assert guard.latch("portfolio stop", "our trades at -2%", START) and guard.latched_at == START
+    assert not guard.latch("portfolio stop", "again", START + 1) and guard.latched_at == START
     guard.resume()
     guard.roll(new)
     assert (guard.state, guard.why) == (HALTED, "portfolio stop: our trades at -2%")
-    assert guard.latch("emergency stop", "by ada")
+    assert guard.latch("emergency stop", "by ada", START + 2) and guard.latched_at == START + 2
     guard.re_arm()
-    assert (guard.state, guard.latches) == (ACTIVE, {})
+    assert (guard.state, guard.latches, guard.latched_at) == (ACTIVE, {}, None)
 
 
 def test_disagreement_reduces_until_the_venue_agrees() -> None:
@@ -252,7 +269,7 @@ def test_disagreement_reduces_until_the_venue_agrees() -> None:
 
 def test_everything_that_speaks_against_entries_is_said() -> None:
     guard = Guard(WatchRules())
-    guard.latch("disk", "fsync failed")
+    guard.latch("disk", "fsync failed", START)
     guard.disagree(KRAKEN)
     guard.pause()
     guard.reduce("a bad day")

@@ -7,7 +7,7 @@ import pytest
 from ffe.model import HOUR, DecisionId, Disposition, InstrumentId, Price, Side, Signal
 from ffe.risk.limits import SlotRules
 from ffe.risk.queue import Ended, Queue, Waiting
-from tests.risk.values import BTC, ETH, START, quotes
+from tests.risk.values import BTC, ETH, START
 
 QUEUED, WAITING, REVERSING = Disposition.QUEUED, Disposition.WAITING, Disposition.REVERSING
 
@@ -31,8 +31,8 @@ def queue(*items: Waiting) -> Queue:
 
 
 def ends(of: Queue, *signals: Signal, price: Price = 100.0, hours: int = 1) -> list[str]:
-    event = quotes({BTC.id: price}, START + hours * HOUR)
-    return [ended.why for ended in of.ends(event, signals, {BTC.id: price})]
+    ended = [*of.overruled(signals), *of.outlived(START + hours * HOUR, {BTC.id: price})]
+    return [each.why for each in ended]
 
 
 def test_first_in_is_first_out() -> None:
@@ -77,8 +77,7 @@ def test_signal_of_the_same_side_or_for_another_instrument_ends_nothing() -> Non
 def test_wait_for_a_slot_expires_after_a_day() -> None:
     new = queue(waiting())
     assert ends(new, hours=24) == []
-    event = quotes({}, START + 24 * HOUR + 1)
-    assert [ended.why for ended in new.ends(event, (), {})] == ["expired after 24 h"]
+    assert [ended.why for ended in new.outlived(START + 24 * HOUR + 1, {})] == ["expired after 24 h"]
 
 
 def test_waits_for_a_session_or_for_flat_do_not_expire() -> None:
@@ -95,15 +94,17 @@ def test_wait_ends_when_the_price_is_one_percent_dearer(side: Side, price: Price
 
 
 def test_price_that_is_not_known_ends_nothing() -> None:
-    assert list(queue(waiting()).ends(quotes({}, START), (), {})) == []
+    assert queue(waiting()).outlived(START, {}) == []
     assert ends(queue(waiting()), price=float("nan")) == []
 
 
 def test_ends_are_said_one_by_one_and_the_others_go_on_waiting() -> None:
     one, two, three = waiting(decision="1"), waiting(instrument=ETH.id, decision="2"), waiting(decision="3")
     new = queue(one, two, three)
-    ended = list(new.ends(quotes({}, START), (signal(Side.SHORT),), {}))
-    assert ended == [Ended(one, "a newer opposite signal"), Ended(three, "a newer opposite signal")]
+    assert new.overruled((signal(Side.SHORT),)) == [
+        Ended(one, "a newer opposite signal"),
+        Ended(three, "a newer opposite signal"),
+    ]
     assert new.items == [two]
 
 

@@ -298,13 +298,12 @@ def test_stop_that_the_venue_killed_is_placed_again() -> None:
     assert desk.due() == [WantProtect(BTC.id, 49_000.0, 52_500.0, None)]
 
 
-def test_add_shares_the_slot_and_moves_the_levels() -> None:
+def test_add_shares_the_slot_and_moves_the_levels_once_it_fills() -> None:
     desk = Desk()
     old = desk.hold()
     intent = wanted(BTC, 1.0, LONG, 54_000.0, stop=45_000.0)
     desk.slots.add(desk.trade(), intent, OrderId("more"), LATER)
-    assert (desk.slots.free(), desk.trade().reserved) == ([1], 1.0)
-    assert desk.due() == [WantProtect(BTC.id, 45_000.0, 52_500.0, old)]
+    assert (desk.slots.free(), desk.trade().reserved, desk.due()) == ([1], 1.0, [])
     desk.filled("more", BTC, 1.0, 54_000.0)
     assert (desk.trade().qty, desk.trade().average, desk.trade().decision) == (2.0, 52_000.0, "decision0")
     assert desk.due() == [WantProtect(BTC.id, 45_000.0, 54_600.0, old)]

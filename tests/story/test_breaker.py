@@ -278,3 +278,11 @@ def test_its_numbers_are_kept() -> None:
     numbers = scene.engine.breakers[COINS].numbers(scene.now + 10 * MINUTE)
     assert (numbers.failures, numbers.openings) == (5, 1)
     assert sum(numbers.time_in_state.values()) == scene.now + 10 * MINUTE - (START + MINUTE)
+
+
+def test_what_was_taken_back_leaves_no_call_behind() -> None:
+    scene = Scene(BTC, ETH)
+    scene.bar(None, buy(BTC, qty=10.0))
+    scene.at_once(leave(BTC))
+    scene.bar()
+    assert scene.engine._calls == {}

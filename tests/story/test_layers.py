@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ffe.brokers.sim import Deposit
-from ffe.model import DAY, HOUR, LAYERS, Disposition, Enter, Layer, Status
+from ffe.model import DAY, HOUR, LAYERS, SECOND, Disposition, Enter, Layer, Rejected, Status
+from ffe.sizing import NO_ROOM
 from tests.story.scene import (
+    AAPL,
     BTC,
     CHF,
     COINS,
@@ -267,3 +271,45 @@ def test_a_withdrawal_leaves_less_room_for_the_next() -> None:
     scene.bars(2)
     second = scene.bar(None, buy(ETH)).decision.intent
     assert first is not None and second is not None and second.qty == first.qty / 2
+
+
+# ---------------------------------------------------------------- sizes and room
+
+
+def test_two_entries_of_one_step_can_both_be_paid_up_to_their_collars() -> None:
+    rules = with_rules(
+        gate={"concentration_ratio": 1.0, "var_ratio": 1.0},
+        size={"risk_per_trade_ratio": 1.0},
+    )
+    one, other = replace(BTC, fee=0.01), replace(ETH, fee=0.01)
+    scene = Scene(one, other, rules=rules)
+    scene.bar(None, buy(one), buy(other))
+    told = scene.bar({one: (101.9,) * 4, other: (101.9,) * 4})
+    assert not [a for a in told.answers if isinstance(a, Rejected)]
+    assert scene.ours(one) > 0.0 and scene.ours(other) > 0.0
+
+
+def test_a_minimum_that_concentration_leaves_no_room_for_is_never_sent() -> None:
+    """One lot is 24.5 % of equity: under the limit of 25 %, over the 95 % of it that sizes keep to."""
+    big = replace(IBM, lot=490.0)
+    scene = Scene(big, AAPL)
+    scene.bars(15)
+    decision = scene.bar(None, buy(big)).decision
+    assert (decision.disposition, decision.reason) == (Disposition.NOT_TRADABLE, NO_ROOM)
+    assert fact(decision, Layer.CONCENTRATION) == pytest.approx(0.245)
+
+
+def test_nothing_is_sold_short_on_spot_whatever_the_instrument_says() -> None:
+    scene = Scene(replace(BTC, shortable=True), ETH)
+    decision = scene.bar(None, sell(BTC)).decision
+    assert decision.disposition is Disposition.NOT_TRADABLE
+
+
+def test_that_equity_is_no_longer_known_is_said_once_and_when_it_is_again() -> None:
+    scene = Scene(BTC, ETH)
+    scene.bar(None, buy(BTC))
+    scene.bar()
+    told = [scene.quote(scene.now + SECOND, {BTC: price}) for price in (0.0, 0.0, 100.0)]
+    assert [[(c.what, c.after) for c in each.changes] for each in told] == [
+        [("equity", "unknown")], [], [("equity", "known")],
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan, nan
 
 import pytest
@@ -24,6 +25,7 @@ from ffe.model import (
     Filled,
     Layer,
     Protect,
+    Query,
 )  # fmt: skip
 from ffe.risk.breaker import BreakerState
 from ffe.risk.guard import TradingState
@@ -299,7 +301,8 @@ def test_a_read_that_differs_stops_entries_and_the_third_latches() -> None:
     scene.step(wrong)
     assert state(scene) is TradingState.REDUCING
     assert scene.bar(None, buy(ETH)).dispositions == [Disposition.HALTED]
-    told = scene.step(wrong, wrong)
+    assert state(scene) is TradingState.ACTIVE, "asked anew, the venue agrees"
+    told = scene.step(wrong, wrong, wrong)
     assert state(scene) is TradingState.HALTED and not told.of(Exit)
     assert scene.bar({BTC: 101.0}) and scene.ours(BTC) > 0.0, "what is open stays, behind its stop"
 
@@ -342,3 +345,33 @@ def test_commands_on_a_quiet_day_change_no_money(act: Act) -> None:
     scene = Scene(BTC)
     scene.bar()
     assert [step.equity for _, step in scene.command(act).steps] == [100_000.0]
+
+
+def test_after_a_difference_the_venue_is_asked_again_until_it_agrees() -> None:
+    scene = holding_btc()
+    scene.step(AccountRead(scene.now, COINS, None, ((USD, 5.0),), ()))
+    told = scene.bar()
+    assert len(told.of(Query)) == 1 and state(scene) is TradingState.ACTIVE
+    assert not scene.bar().of(Query)
+
+
+# ---------------------------------------------------------------- what is lost is sent again
+
+
+@pytest.mark.parametrize("lost", [3, 4, 5])
+def test_an_entry_fills_no_more_after_an_emergency_stop_though_its_cancellation_was_lost(lost: int) -> None:
+    thin = replace(BTC, volume_share=0.02)
+    scene = Scene(thin, ETH, faults={COINS: [Timeout(lost)]})
+    scene.bar(None, buy(thin, qty=200.0))
+    scene.bar()
+    scene.command(Act.EMERGENCY_STOP)
+    told = [scene.bar() for _ in range(14)]
+    entries = [a for each in told for a in each.answers if isinstance(a, Filled) and a.fill.cause is Cause.ENTRY]
+    assert len(entries) <= 1, "what filled before the cancellation was proven"
+    assert not scene.slots() and scene.at_venue(BTC) == 0.0
+
+
+def test_close_without_an_instrument_closes_nothing() -> None:
+    scene = trading()
+    assert not scene.step(Command(scene.now, Act.CLOSE, "a test")).orders
+    assert len(scene.slots()) == 2

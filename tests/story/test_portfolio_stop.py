@@ -9,7 +9,7 @@ import pytest
 
 from ffe.brokers.faults import Reject
 from ffe.brokers.sim import Deposit
-from ffe.model import DAY, HOUR, SECOND, Act, Bars, Cancel, Disposition, Enter, Exit, Step
+from ffe.model import DAY, HOUR, SECOND, AccountRead, Act, Bars, Cancel, Disposition, Enter, Exit, Step, Withheld
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
 from ffe.records.replay import events
@@ -279,3 +279,20 @@ def test_restarted_while_closing_it_still_holds_both_slots(tmp_path: Path) -> No
     after, _ = restarted(tmp_path, before)
     assert after.slots() == before.slots() == {0: (BTC.id, "closing"), 1: (ETH.id, "closing")}
     assert [trade.closing for trade in after.engine.slots.trades()] == ["portfolio stop"] * 2
+
+
+@pytest.mark.parametrize("latch", ["disk", "reconciliation"])
+def test_a_latch_that_closes_nothing_leaves_the_days_limit_at_work(latch: str) -> None:
+    scene = two_trades()
+    wrong = AccountRead(scene.now, COINS, None, ((USD, 1.0),), ())
+    broken = Withheld(scene.now, COINS, None, "an fsync failed", broken=True)
+    scene.step(*{"disk": [broken], "reconciliation": [wrong] * 3}[latch])
+    assert set(scene.engine.guard.latches) == {latch} and len(scene.bar(LOSS).of(Exit)) == 2
+    assert set(scene.engine.guard.latches) == {latch, "portfolio stop"}
+
+
+def test_one_bad_price_is_not_confirmed_by_a_price_of_something_else() -> None:
+    scene = two_trades()
+    assert not scene.quote(scene.now + SECOND, {BTC: 50.0}).orders
+    assert not scene.quote(scene.now + SECOND, {ETH: 100.0}).orders and state(scene) is TradingState.ACTIVE
+    assert not scene.quote(scene.now + SECOND, {BTC: 100.0}).orders and state(scene) is TradingState.ACTIVE

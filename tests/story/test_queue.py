@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ffe.brokers.faults import Chaos
-from ffe.model import Act, Disposition, Enter, Exit, Filled, Layer
+from ffe.model import Act, Bars, Disposition, Enter, Exit, Filled, InstrumentId, Layer
+from ffe.strategy import View
 from tests.story.scene import (
     ADA,
     BTC,
@@ -184,3 +185,26 @@ def test_never_more_than_two_whatever_is_signalled_and_whatever_the_venue_does(s
 def test_one_slot_is_one_trade() -> None:
     scene = Scene(BTC, ETH, rules=with_rules(slots={"slots": 1}))
     assert scene.bar(None, buy(BTC), buy(ETH)).dispositions == [Disposition.SENT, Disposition.QUEUED]
+
+
+class Says:
+    """A strategy that speaks on bars, and on the fills of one instrument."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.said, self.on_fill = scene.said, dict[InstrumentId, tuple[Signal, ...]]()
+
+    def on_event(self, view: View) -> tuple[Signal, ...]:
+        if isinstance(view.event, Filled):
+            return self.on_fill.pop(view.event.fill.instrument, ())
+        return self.said.pop(view.time, ()) if isinstance(view.event, Bars) else ()
+
+
+@pytest.mark.parametrize("signal", [sell(CHF), leave(CHF)], ids=["opposite", "flat"])
+def test_a_signal_said_on_an_answer_ends_what_waits_as_one_said_on_a_bar(signal: Signal) -> None:
+    scene = full_of_pairs()
+    scene.engine.strategy = says = Says(scene)
+    says.on_fill[EUR.id] = (signal,)
+    told = scene.bar({EUR: (1.25, 1.25, 1.20, 1.21)})
+    assert end_of(told) == (Disposition.DROPPED, "a newer opposite signal")
+    scene.bars(2)
+    assert scene.ours(CHF) <= 0.0

@@ -161,3 +161,18 @@ def test_coins_never_close() -> None:
     told = scene.bar(None, buy(BTC))
     assert told.dispositions == [Disposition.SENT]
     assert status(told.decision, Layer.AFTER_HOURS) is Status.WARNED
+
+
+def test_an_add_that_waited_for_its_session_is_judged_at_its_open() -> None:
+    scene = bought(buy(IBM, qty=100.0))
+    daily(scene, {IBM: (50.0, 50.5)}, buy(IBM, qty=50.0, add=True))
+    told = daily(scene, {IBM: (50.5, 50.6)})
+    assert scene.ours(IBM) == 150.0 and [d.disposition for d in told.decisions] == [Disposition.SENT]
+
+
+def test_an_add_whose_trade_has_ended_meanwhile_is_dropped() -> None:
+    """Its stop is gapped through at the very open for which it waited."""
+    scene = bought(buy(IBM, qty=100.0))
+    daily(scene, {IBM: (50.0, 50.5)}, buy(IBM, qty=50.0, add=True), leave(IBM))
+    told = [daily(scene, {IBM: (50.5, 50.6)}) for _ in range(2)]
+    assert scene.ours(IBM) == 0.0 and not any(each.of(Enter) for each in told)

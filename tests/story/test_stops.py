@@ -311,3 +311,74 @@ def test_margin_and_spot_alike_know_the_cause_of_every_fill() -> None:
     causes = {(f.fill.instrument, f.fill.cause) for f in scene.told.answers if isinstance(f, Filled)}
     assert causes == {(i.id, cause) for i in (BTC, EUR) for cause in (Cause.ENTRY, Cause.STOP)}
     assert {o.instrument for o in scene.told.outcomes} == {BTC.id, EUR.id} and MARGIN in scene.brokers
+
+
+# ---------------------------------------------------------------- what is left over
+
+
+def test_what_is_left_of_an_entry_is_taken_back_when_its_stop_has_filled() -> None:
+    scene = entered(Partial(1, (0.3, 0.3)))
+    scene.bar({BTC: (100.0, 100.0, 97.0, 99.5)})
+    assert len(scene.told.of(Cancel)) == 1 and [o.cause for o in scene.told.outcomes] == ["stop"]
+    told = scene.bars(3)
+    assert scene.at_venue(BTC) == 0.0 and not scene.slots() and not [a for a in told.answers if isinstance(a, Filled)]
+
+
+def test_dust_is_no_trade_that_could_end() -> None:
+    """Dust of an earlier trade lies there while a new entry is taken back: nothing was entered, nothing is closed."""
+    scene = Scene(BTC, ETH, faults={COINS: [Partial(1, (0.5,), then_cancel=True)]})
+    scene.bar(None, buy(BTC, qty=0.012))
+    scene.bar()
+    assert scene.ours(BTC) == 0.006 and not scene.slots()
+    scene.bar(None, buy(BTC, qty=10.0))
+    told = scene.at_once(leave(BTC))
+    assert [d.reason for d in told.decisions] == ["nothing is open: the entry under way is taken back"]
+    scene.bar()
+    assert not scene.slots() and not scene.told.outcomes and scene.ours(BTC) == 0.006
+
+
+def test_an_adds_levels_hold_only_once_it_fills() -> None:
+    scene = Scene(BTC, ETH, faults={COINS: [Reject(3)]})
+    scene.bar(None, buy(BTC, qty=50.0, stop=90.0))
+    scene.bar()
+    scene.bar(None, buy(BTC, qty=50.0, add=True))
+    assert not scene.bar({BTC: (100.0, 100.0, 97.5, 99.0)}).outcomes and scene.resting(BTC).stop == 90.0
+    scene.bar(None, buy(BTC, qty=50.0, add=True))
+    scene.bar()
+    assert (scene.ours(BTC), scene.resting(BTC).stop) == (100.0, 99.5 * 0.98)
+
+
+def test_an_add_at_the_same_price_moves_the_levels_too() -> None:
+    scene = Scene(BTC, ETH)
+    scene.bar(None, buy(BTC, qty=50.0, stop=90.0))
+    scene.bar()
+    scene.bar(None, buy(BTC, qty=50.0, stop=95.0, add=True))
+    scene.bar()
+    assert (scene.ours(BTC), scene.resting(BTC).stop) == (100.0, 95.0)
+
+
+# ---------------------------------------------------------------- what a bar's volume allows
+
+THIN = replace(BTC, volume_share=0.01)  # ten of a bar's thousand
+
+
+def test_a_stop_takes_its_share_of_a_bars_volume_and_the_rest_at_the_next_open() -> None:
+    scene = Scene(THIN, ETH)
+    scene.bar(None, buy(THIN, qty=25.0))
+    scene.bars(3)
+    assert scene.ours(THIN) == 25.0
+    told = [scene.bar({THIN: (100.0, 100.0, 97.0, 97.0)}), *(scene.bar({THIN: 97.0}) for _ in range(3))]
+    fills = [(a.fill.qty, a.fill.price) for each in told for a in each.answers if isinstance(a, Filled)]
+    assert fills == [(-10.0, 98.0), (-10.0, 97.0), (-5.0, 97.0)] and not scene.slots()
+
+
+@pytest.mark.parametrize("of", [1, 3], ids=["entry", "exit"])
+def test_a_part_that_is_less_than_a_lot_waits_for_the_next_open(of: int) -> None:
+    scene = Scene(replace(BTC, lot=1.0), ETH, faults={COINS: [Partial(of, (0.3, 0.3))]})
+    instrument = scene.universe[BTC.id]
+    scene.bar(None, buy(instrument, qty=3.0))
+    scene.bars(4)
+    assert scene.ours(BTC) == 3.0
+    scene.bar(None, leave(instrument))
+    scene.bars(4)
+    assert scene.ours(BTC) == 0.0 and not scene.slots()

@@ -222,3 +222,14 @@ def test_a_question_that_may_not_be_asked_now_is_no_failure_of_the_venue() -> No
     scene.step(Failed(scene.now, COINS, enter, Fault.RATE_LIMITED, query=True))
     after = breaker.numbers(scene.now)
     assert (after.failures, after.calls) == (before.failures, before.calls + 1)
+
+
+def test_beyond_the_horizon_a_venue_that_disagrees_latches() -> None:
+    """The order is not found, and the account holds what only that order could have bought."""
+    scene = entered(Timeout(1), interval=MINUTE)
+    scene.bars(2)
+    read = AccountRead(scene.now, COINS, None, ((USD, 90_000.0),), ((BTC.id, 100.0),))
+    assert scene.slots() == {0: (BTC.id, "unknown")}
+    told = scene.step(*[replace(read, time=scene.now)] * 3)
+    assert [c.after for c in told.changes if c.what == "latch reconciliation"] == ["halted"]
+    assert scene.slots() == {0: (BTC.id, "unknown")}, "what is not proven gone holds its slot"
