@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ffe.model import (
     DAY,
+    ROUNDING_LOTS,
     Account,
     AccountKind,
     AccountRead,
@@ -40,7 +41,6 @@ from ffe.model import (
 )  # fmt: skip
 
 NAN = float("nan")
-ROUNDING_LOTS = 1e-3  # less of a lot than this is what adding up parts leaves over, and no holding
 
 
 @dataclass(frozen=True, slots=True)

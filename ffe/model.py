@@ -31,6 +31,8 @@ MINUTE: Nanos = 60 * SECOND
 HOUR: Nanos = 60 * MINUTE
 DAY: Nanos = 24 * HOUR
 
+ROUNDING_LOTS = 1e-3  # less of a lot than this is what adding up parts leaves over, and no holding
+
 
 class Side(IntEnum):
     SHORT = -1

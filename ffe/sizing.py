@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 from ffe.kernels import fills
-from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
+from ffe.model import ROUNDING_LOTS, Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
 
 NO_ROOM = "concentration leaves less than the minimum"
@@ -42,6 +42,11 @@ class Room:
 def round_down(qty: Qty, lot: Qty) -> Qty:
     """The largest multiple of lot within qty, towards zero, in decimal arithmetic."""
     return _in_steps(qty, lot, ROUND_DOWN) if math.isfinite(qty) else 0.0
+
+
+def whole_lots(qty: Qty, lot: Qty) -> Qty:
+    """What a venue can be asked for of a holding: towards zero, but for the last bits that adding up parts has lost."""
+    return round_down(qty + ROUNDING_LOTS * lot, lot)
 
 
 def to_tick(price: Price, tick: Price) -> Price:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Both are read when the package is imported, and test modules import after this file.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -15,6 +17,11 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ffe-
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import ccxt
+
+    from tests.venues.server import Server
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -30,3 +37,12 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def binance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, ccxt.binance]]:
+    """A loopback Binance, whose venue a test exchanges, and ccxt's client of it."""
+    from tests.venues.client import at_binance  # ccxt takes a second, and few tests need it
+
+    with at_binance(tmp_path_factory.mktemp("tls")) as pair:
+        yield pair

@@ -42,6 +42,7 @@ from ffe.model import (
     Universe,
     Venue,
 )  # fmt: skip
+from ffe.sizing import whole_lots
 
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
@@ -233,10 +234,11 @@ class CcxtBroker(VenueBroker):
 
     def _place(self, order: Enter | Exit | Protect, kind: str, price: float | None, **more: object) -> None:
         intent = order.approved.intent
-        symbol, side = self._mine[intent.instrument].symbol, "buy" if intent.side > 0 else "sell"
-        placed = self._placed[order.id] = Placed(order)  # before it leaves: its answer may be lost
+        instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
+        qty = whole_lots(intent.qty, instrument.lot)
+        placed = self._placed[order.id] = Placed(order, qty)  # before it leaves: its answer may be lost
         said = {"clientOrderId": order.id, **more}
-        made = self._ask(self.client.create_order, symbol, kind, side, intent.qty, price, said)
+        made = self._ask(self.client.create_order, instrument.symbol, kind, side, qty, price, said)
         if not made["id"] or not made["status"]:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {made['info']}")
         self._accept(placed, made["id"])

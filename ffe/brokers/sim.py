@@ -60,7 +60,7 @@ from ffe.model import (
     Universe,
     Venue,
 )  # fmt: skip
-from ffe.sizing import round_down
+from ffe.sizing import round_down, whole_lots
 
 NONE: frozenset[InstrumentId] = frozenset()
 STOP_OUT: Ratio = 0.5  # of margin used: under it a MARGIN account is closed by the venue
@@ -190,7 +190,9 @@ class SimBroker:
             return self._cancel(order.order, time)
         self._fills[order.id] = []
         shares, then_cancel = (partial.shares, partial.then_cancel) if partial else ((), False)
-        working = Working(order, time, order.approved.intent.qty, shares, then_cancel)
+        intent = order.approved.intent
+        qty = whole_lots(intent.qty, self._mine[intent.instrument].lot)
+        working = Working(order, time, qty, shares, then_cancel)
         if not isinstance(order, Protect):
             self._waiting.append(working)
         elif self._held(working.instrument) == 0.0:

@@ -64,19 +64,17 @@ class NotThere(Exception):
 
 @dataclass(slots=True)
 class Placed:
-    """An order that left for the venue. number is what the venue calls it, None as long as no answer has told."""
+    """An order that left for the venue, for qty (whole lots). number is what the venue calls it, None as long as no
+    answer has told."""
 
     order: Order
+    qty: Qty
     number: str | None = None
     filled: Qty = 0.0
 
     @property
     def instrument(self) -> InstrumentId:
         return self.order.approved.intent.instrument
-
-    @property
-    def qty(self) -> Qty:
-        return self.order.approved.intent.qty
 
 
 class VenueBroker(ABC):
@@ -98,7 +96,12 @@ class VenueBroker(ABC):
 
     @property
     def waiting(self) -> Set[InstrumentId]:
-        return NOBODY  # a live venue is shown nothing: it has seen the market already
+        """Instruments with an order that does not rest: what they trade at next is of interest."""
+        return (
+            {p.instrument for p in self._placed.values() if not isinstance(p.order, Protect)}
+            if self._placed
+            else NOBODY
+        )
 
     def answers(self) -> Sequence[Answer]:
         answers, self._answers = self._answers, []

@@ -55,6 +55,7 @@ from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.limits import GateLimits
 from tests.venues import faults
 from tests.venues.binance import Binance
+from tests.venues.play import play
 from tests.venues.server import Server
 
 START: Nanos = 1_750_000_000 * SECOND
@@ -239,20 +240,7 @@ class LoopbackBinance(World):
         self.broker = CcxtBroker(self.universe, self.instrument.venue, client, lambda: self.now, START)
 
     def trade(self, market: Quotes | Bars) -> None:
-        if isinstance(market, Quotes):
-            self.venue.price(self.symbol, market.quotes[0].mid)
-            return
-        for bar in market.bars:
-            for there in (bar.low, bar.high, bar.close):
-                self._walk(there)
-
-    def _walk(self, there: Price) -> None:
-        """Trade at every stop on the way: inside a bar nothing gaps."""
-        here = float(self.venue.account.mids[self.symbol])
-        for stop in sorted((stop for stop, _ in self.stops_at_venue()), reverse=there < here):
-            if min(here, there) <= stop <= max(here, there):
-                self.venue.price(self.symbol, stop)
-        self.venue.price(self.symbol, there)
+        play(self.venue, market)
 
     def lose_answer(self, accepted: bool) -> None:
         self.venue.faults.append(faults.Drop(accepted=accepted))
