@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from enum import Enum
 from typing import Protocol
 
@@ -19,7 +19,9 @@ class Feed(Protocol):
 class Operator(Protocol):
     """A source of commands: a person's, or a script's."""
 
-    def due(self, time: Nanos) -> Sequence[Command]: ...
+    def due(self, time: Nanos) -> Iterable[Command]:
+        """The commands given by now; empty, and false, where there are none. Each is asked for once the one before it
+        was obeyed."""
 
 
 class Broker(Protocol):
