@@ -102,7 +102,7 @@ def replay(
 
     difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code), other_code)
     if difference is None:
-        typer.echo(f"{run}: the same bytes.")
+        typer.echo(f"{run}: the same bytes{', the version of the code aside' if other_code else ''}.")
         return
     typer.echo(f"{difference.file}:{difference.line} differs\n  then {difference.a}\n  now  {difference.b}", err=True)
     raise typer.Exit(1)

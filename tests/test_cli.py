@@ -444,6 +444,36 @@ def test_a_replay_that_differs_names_file_and_line(ffe: Terminal, home: Path) ->
     assert "journal.jsonl:1 differs" in found.err
 
 
+OLDER = """
+import ffe
+ffe.__version__ = "0.0.9"
+from ffe.cli import main
+main()
+"""
+
+
+def older_run(home: Path) -> Path:
+    """A run that another version of the code has made."""
+    assert process(sys.executable, "-c", OLDER, *CROSS, *SHORT, home=home).code == 0
+    (run,) = (home / "data" / "runs").iterdir()
+    return run
+
+
+def test_a_run_of_other_code_is_refused_unless_asked_and_then_compared_without_it(ffe: Terminal, home: Path) -> None:
+    run = older_run(home)
+    assert_clear(ffe("replay", str(run)), "was run by 0.0.9+", "--other-code")
+    assert "the same bytes, the version of the code aside" in ffe("replay", str(run), "--other-code").out
+
+
+def test_other_code_forgives_nothing_else(ffe: Terminal, home: Path) -> None:
+    file = older_run(home) / "decisions.jsonl"
+    file.chmod(0o600)
+    file.write_text(file.read_text().replace('"confidence":80', '"confidence":99', 1))
+    found = ffe("replay", str(file.parent), "--other-code")
+    assert found.code == 1
+    assert "decisions.jsonl:1 differs" in found.err
+
+
 # ---------------------------------------------------------------- as a shell starts it
 
 SCRIPT = str(Path(sys.executable).with_name("ffe"))

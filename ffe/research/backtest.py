@@ -83,8 +83,9 @@ class Plan:
 
     def __init__(
         self, strategy: Strategy, bars: BarSet, settings: Settings, start: Nanos | None, world: World,
-        world_said: str | None = None,
+        world_said: str | None = None, session: str | None = None,
     ) -> None:  # fmt: skip
+        """world_said and session are a journal's, where its run is to be run again."""
         self.strategy, self.bars, self.settings, self.world = strategy, bars, settings, world
         self._world_said = world_said if world_said is not None else repr(world)
         self.universe: Universe = settings.universe(bars.instruments)
@@ -97,7 +98,7 @@ class Plan:
             )
         self.hours = _hours(self.universe, first, last)
         _check_rates(self.universe)
-        self.stamp = Stamp(self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
+        self.stamp = Stamp(session or self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
 
     def _played(self) -> BarSet:
         return self.bars.between(self.start, _span(self.bars)[1]) if self.start > _span(self.bars)[0] else self.bars

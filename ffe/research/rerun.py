@@ -95,7 +95,9 @@ def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
             f"it is {bars.fingerprint()[:12]}. Load the run's own data again."
         )
     strategy = with_parameters(strategy_of(head.source), head.parameters)
-    return Plan(strategy, bars, settings, head.start, World(), world_said=head.world)
+    # The code's version is part of a session, and the session of every id: other code has to take over the run's own.
+    session = str(body["session"]) if other_code else None
+    return Plan(strategy, bars, settings, head.start, World(), head.world, session)
 
 
 def _bars(series: list[_Series], settings: Settings) -> BarSet:
