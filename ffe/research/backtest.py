@@ -150,12 +150,16 @@ class Plan:
             Session(self.stamp.session, self.interval),
             keep,
         )
+        for bars in self.before():
+            engine.prime(bars)
+        return engine
+
+    def before(self) -> Iterator[Bars]:
+        """What came before the start."""
         first = _span(self.bars)[0]
         if self.start > first:
-            for event in BarFeed(self.bars.between(first, self.start), self.hours).events(frozenset):
-                if isinstance(event, Bars):
-                    engine.prime(event)
-        return engine
+            events = BarFeed(self.bars.between(first, self.start), self.hours).events(frozenset)
+            yield from (event for event in events if isinstance(event, Bars))
 
     def scene(self) -> Scene:
         engine = self.engine()

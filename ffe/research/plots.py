@@ -48,15 +48,16 @@ def _thinned(values: np.ndarray, points: int = MOST_POINTS) -> np.ndarray:
 
 
 def _equity(axes: Axes, result: Result) -> None:
-    known = result.equity.dropna()
+    known = result.value.dropna()
     known = known[known > 0.0]
     if known.empty:
         axes.set_title("Equity was never known", loc="left", fontsize=10)
         return
     drawdown = (1.0 - known / known.cummax()).to_numpy()
     chosen = _thinned(known.to_numpy())
-    axes.plot(known.index[chosen], known.to_numpy()[chosen], color=INK, linewidth=1.1, label="equity")
-    axes.set_ylabel(f"equity ({result.plan.settings.currency})")
+    what = "value of the first equity" if result.flows else "equity"
+    axes.plot(known.index[chosen], known.to_numpy()[chosen], color=INK, linewidth=1.1, label=what)
+    axes.set_ylabel(f"{what} ({result.plan.settings.currency})")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     below = axes.twinx()
     deepest = _thinned(-drawdown)
@@ -67,7 +68,8 @@ def _equity(axes: Axes, result: Result) -> None:
     below.set_ylabel("drawdown", color=LOSS)
     _mark_halts(axes, result)
     axes.grid(alpha=0.25)
-    axes.set_title("Equity and drawdown", loc="left", fontsize=10)
+    money = f", without the money that came or went ({len(result.flows)} times)" if result.flows else ""
+    axes.set_title(f"{what.capitalize()} and drawdown{money}", loc="left", fontsize=10)
 
 
 def _mark_halts(axes: Axes, result: Result) -> None:

@@ -15,12 +15,25 @@ import numpy as np
 import pandas as pd
 
 from ffe.errors import NotWritable
-from ffe.model import LAYERS, Cause, Disposition, Filled, InstrumentId, Judgement, Layer, Nanos, Outcome, Status
+from ffe.model import (
+    LAYERS,
+    CashFlow,
+    Cause,
+    Disposition,
+    Filled,
+    InstrumentId,
+    Judgement,
+    Layer,
+    Nanos,
+    Outcome,
+    Status,
+)
 from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
 from ffe.records.reader import Record, aftermath, explain, find, lines, records
 from ffe.records.replay import Difference
 from ffe.research.stats import Stats, statistics
+from ffe.research.units import late_flows, unit_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,13 +75,28 @@ class Result:
 
     @cached_property
     def equity(self) -> pd.Series[float]:
-        """Equity in the account currency at every bar's close, UTC."""
+        """Equity in the account currency at every bar's close, UTC: money, deposits and withdrawals included."""
         index = pd.DatetimeIndex(self._curve["time"].view("M8[ns]"), name="time").tz_localize("UTC")
         return pd.Series(self._curve["equity"], index, name="equity")
 
     @cached_property
+    def flows(self) -> tuple[CashFlow, ...]:
+        """Money that came, or went (negative), after the opening."""
+        return tuple(late_flows(self.folder))
+
+    @cached_property
+    def value(self) -> pd.Series[float]:
+        """What the first equity would be at every bar's close had no money come or gone: unit value, on its scale."""
+        if not self.flows:
+            return self.equity.rename("value")
+        units = pd.Series(unit_values(self.folder, self.plan), self.equity.index, name="value")
+        scale = (self.equity / units).dropna()  # both are unknown before the first money
+        return units.where(self.equity.notna()) * (scale.iloc[0] if len(scale) else 1.0)
+
+    @cached_property
     def stats(self) -> Stats:
-        return statistics(self._curve["time"].copy(), self._curve["equity"].copy(), self.outcomes)
+        time, equity = self._curve["time"].copy(), self._curve["equity"].copy()
+        return statistics(time, equity, self.outcomes, np.asarray(self.value, np.float64))
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:

@@ -50,8 +50,9 @@ def _statistics(result: Result) -> Table:
     s, table = result.stats, Table("statistics", "", title_justify="left", box=None, header_style="bold")
     rows = [
         ("equity", f"{s.start_equity:,.2f} → {s.end_equity:,.2f} {result.plan.settings.currency}"),
+        *_money(result),
         (
-            "return",
+            "return (unit value)" if result.flows else "return",
             f"{s.total_return:+.2%}   a year {_ratio(s.annual_return)}, volatility {_ratio(s.annual_volatility)}",
         ),
         ("Sharpe, Sortino", f"{_number(s.sharpe)}, {_number(s.sortino)}"),
@@ -65,6 +66,13 @@ def _statistics(result: Result) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _money(result: Result) -> list[tuple[str, str]]:
+    """Which numbers hold the money that came or went, where some did."""
+    came = sum(flow.amount > 0.0 for flow in result.flows)
+    said = f"{came}, {len(result.flows) - came}: in equity, not in return"
+    return [("deposits, withdrawals", said)] if result.flows else []
 
 
 def _slots(result: Result) -> Table:

@@ -1,4 +1,7 @@
-"""Statistics of an equity curve and of closed trades, each by its textbook formula; what cannot be known is NaN."""
+"""Statistics of a run's money and of its closed trades, each by its textbook formula; what cannot be known is NaN.
+
+Returns, their ratios and drawdowns are of unit value, which money that comes or goes does not move.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Ratios are fractions. Sharpe and Sortino are of daily returns, annualised, without a risk-free rate.
+    """Equities are money, deposits and withdrawals included; what follows from them is of unit value, without.
+
+    Ratios are fractions. Sharpe and Sortino are of daily returns, annualised, without a risk-free rate.
 
     optimistic_pnl is what all trades would have earned had every target been first in a bar that held stop and target.
     """
@@ -43,18 +48,22 @@ class Stats:
     days_in_market: Ratio
 
 
-def statistics(time: Ints, equity: Floats, trades: Sequence[Outcome]) -> Stats:
-    """Everything from the equity at each bar's close (ns UTC, account currency) and the closed trades."""
+def statistics(time: Ints, equity: Floats, trades: Sequence[Outcome], value: Floats | None = None) -> Stats:
+    """Everything from the equity at each bar's close (ns UTC, account currency) and the closed trades.
+
+    value is what a unit was worth, on any scale; where no money came or went equity says the same.
+    """
+    value = equity if value is None else value
     known = np.isfinite(equity) & (np.cumsum(np.nan_to_num(equity) > 0.0) > 0)
-    time, equity = time[known], equity[known]
+    time, equity, value = time[known], equity[known], value[known]
     if not len(equity):
-        time, equity = np.array([0], np.int64), np.array([math.nan])
-    returns, per_year = _daily_returns(time, equity)
+        time, equity, value = np.array([0], np.int64), np.array([math.nan]), np.array([math.nan])
+    returns, per_year = _daily_returns(time, value)
     wins = [trade.pnl for trade in trades if trade.pnl > 0.0]
     losses = [trade.pnl for trade in trades if trade.pnl <= 0.0]
-    depth, length = _worst_drawdown(time, equity)
+    depth, length = _worst_drawdown(time, value)
     years = (time[-1] - time[0]) / DAY / YEAR_DAYS
-    growth = equity[-1] / equity[0]
+    growth = value[-1] / value[0]
     return Stats(
         start_equity=float(equity[0]),
         end_equity=float(equity[-1]),
@@ -77,11 +86,11 @@ def statistics(time: Ints, equity: Floats, trades: Sequence[Outcome]) -> Stats:
     )
 
 
-def _daily_returns(time: Ints, equity: Floats) -> tuple[Floats, float]:
-    """Returns between the last equities of the days that have one, and how many such days a year has."""
+def _daily_returns(time: Ints, value: Floats) -> tuple[Floats, float]:
+    """Returns between the last values of the days that have one, and how many such days a year has."""
     days = (time - 1) // DAY
     last = np.flatnonzero(np.r_[np.diff(days) > 0, True])
-    closes, span = equity[last], (days[last][-1] - days[last][0]) / YEAR_DAYS
+    closes, span = value[last], (days[last][-1] - days[last][0]) / YEAR_DAYS
     return closes[1:] / closes[:-1] - 1.0, (len(last) - 1) / span if span > 0.0 else math.nan
 
 
@@ -93,12 +102,12 @@ def _ratio(returns: Floats, risky: Floats, per_year: float, about_zero: bool = F
     return float(np.mean(returns)) / risk * math.sqrt(per_year) if risk > 0.0 else math.nan
 
 
-def _worst_drawdown(time: Ints, equity: Floats) -> tuple[Ratio, float]:
+def _worst_drawdown(time: Ints, value: Floats) -> tuple[Ratio, float]:
     """The deepest fall below a peak, and the longest time (days) under one."""
-    peaks = np.maximum.accumulate(equity)
-    at_peak = np.flatnonzero(equity >= peaks)
+    peaks = np.maximum.accumulate(value)
+    at_peak = np.flatnonzero(value >= peaks)
     spans = np.diff(np.r_[time[at_peak], time[-1]]) if len(at_peak) else np.zeros(1)
-    return float(np.max(1.0 - equity / peaks)), float(np.max(spans) / DAY)
+    return float(np.max(1.0 - value / peaks)), float(np.max(spans) / DAY)
 
 
 def _share_in_market(time: Ints, trades: Sequence[Outcome]) -> Ratio:
