@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
 
@@ -43,10 +44,12 @@ from ffe.risk.limits import BreakerRules, GateLimits, MemoryRules, Rules, SizeRu
 BASIS_POINT = 1e-4
 CONFIG_FILE = "ffe.toml"
 PREFIX = "ffe_"  # of environment variables, in any case
+YEAR_SECONDS = 366 * 86_400.0
+UNIT_SECONDS = {"seconds": 1.0, "hours": 3_600.0, "days": 86_400.0}  # as the names of settings end
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VenueSettings(_Strict):
@@ -55,7 +58,7 @@ class VenueSettings(_Strict):
     kind: AccountKind = AccountKind.SPOT
     currency: str = "USD"
     cash: float = Field(100_000.0, ge=0.0)
-    horizon_seconds: float = Field(90.0, gt=0.0)
+    horizon_seconds: float = Field(90.0, gt=0.0, le=YEAR_SECONDS)
 
     def account(self, venue: str) -> Account:
         return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
@@ -85,7 +88,7 @@ class InstrumentSettings(_Strict):
     margin_ratio: float = Field(1.0, gt=0.0, le=1.0)
     financing_long_ratio: float = 0.0
     financing_short_ratio: float = 0.0
-    funding_hours: float = Field(0.0, ge=0.0)
+    funding_hours: float = Field(0.0, ge=0.0, le=YEAR_SECONDS / 3_600.0)
     volume_share_ratio: float = Field(0.0, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
@@ -193,6 +196,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"instruments.{symbol}: no [venues.{settings.venue}] is described")
         return self
 
+    @model_validator(mode="after")
+    def _no_time_over_a_year(self) -> Self:
+        """The rules only ask for finite numbers; nanoseconds in 64 bits end long before those do."""
+        for section in ("gate", "slots", "breaker"):
+            for name, value in asdict(getattr(self, section)).items():
+                if value * UNIT_SECONDS.get(name.rpartition("_")[2], 0.0) > YEAR_SECONDS:
+                    raise ValueError(f"{section}.{name} = {value:g}: must not be longer than a year")
+        return self
+
     @property
     def rules(self) -> Rules:
         return Rules(self.gate, self.size, self.watch, self.slots, self.breaker, self.memory)
@@ -262,6 +274,8 @@ def load_settings(path: Path | None = None) -> Settings:
         values = tomllib.loads(file.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file. Write one, or leave --config away to run on the defaults.") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}. Name a file of settings that can be read.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}.") from None
     return _built(_merged(values, environment), f"{file} and the environment" if environment else str(file))

@@ -29,6 +29,8 @@ FOREX_HOLIDAYS = ((12, 25), (1, 1))
 FOREX_THIN = 5 * MINUTE  # on each side of 17:00 New York, when banks roll over and spreads widen
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+YEARS = 1678, 2261  # the whole years that int64 nanoseconds hold
+LONGEST = 366 * DAY  # of a bar
 UNITS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ns", 1))
 
 
@@ -41,6 +43,8 @@ def instant(text: str) -> Nanos:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"{text!r} is no time: write it as 2024-03-29 or 2024-03-29T21:00.") from None
+    if not YEARS[0] <= when.year <= YEARS[1]:
+        raise ConfigError(f"{text!r} lies outside the years {YEARS[0]} – {YEARS[1]}: name a time within them.")
     return _nanos(when if when.tzinfo else when.replace(tzinfo=UTC))
 
 
@@ -59,8 +63,8 @@ def interval_of(text: str) -> Nanos:
     """The interval that people write as 1h, 30m or 1d."""
     unit = next((unit for unit, _ in UNITS if text.endswith(unit)), "")
     count = text.removesuffix(unit)
-    if not unit or not count.isdigit() or int(count) < 1:
-        raise ConfigError(f"{text!r} is no interval: write it as 15m, 1h or 1d.")
+    if not unit or not count.isdecimal() or not 1 <= int(count) * dict(UNITS)[unit] <= LONGEST:
+        raise ConfigError(f"{text!r} is no interval: write it as 15m, 1h or 1d, at most {spelt(LONGEST)}.")
     return int(count) * dict(UNITS)[unit]
 
 
@@ -100,6 +104,8 @@ class Hours:
     def of(name: str, start: Nanos, end: Nanos) -> Hours:
         """The hours of that name for the years of [start, end] and one more on each side."""
         first, last = _year(start) - 1, _year(end) + 1
+        if first < YEARS[0] or last >= YEARS[1]:  # they end with the first instant of the year after
+            raise ConfigError(f"Hours of {name} are not known for {first + 1} – {last - 1}. Ask for other years.")
         match name:
             case "24/7":
                 return _always(first, last)
