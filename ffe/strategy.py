@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from traceback import walk_tb
+from types import NoneType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS = ("open", "high", "low", "close", "volume")
+MOST_BARS = 2**31
+NUMBER = (Real, NoneType)
+KINDS = (
+    ("provider", str, "text"), ("reasoning", str, "text"), ("add", bool, "True or False"),
+    ("stop", NUMBER, "a number or None"), ("target", NUMBER, "a number or None"), ("qty", NUMBER, "a number or None"),
+)  # fmt: skip
 NOT_THEIRS = (
     __file__.removesuffix("strategy.py"),
     sysconfig.get_path("stdlib"),
@@ -183,12 +191,22 @@ class Live:
         return heard
 
 
+def warmup_of(strategy: Strategy) -> int:
+    """Its warmup, where it is a number of bars."""
+    with speaking(strategy.name, "in warmup"):
+        warmup: object = strategy.warmup
+    if type(warmup) is not int or not 0 <= warmup < MOST_BARS:
+        raise StrategyError(f"{strategy.name} gives a warmup of {warmup!r}: a whole number of bars, such as 50.")
+    return warmup
+
+
 def check(signal: Signal, instruments: Sequence[InstrumentId], provider: str) -> None:
     """Refuse a signal that cannot be meant."""
     if not isinstance(signal, Signal) or not isinstance(signal.side, Side):
         raise StrategyError(
             f"{provider} gives {signal!r}: give ffe.Signal(instrument, ffe.Side.LONG, confidence, name)."
         )
+    check_fields(signal, provider)
     if signal.instrument not in instruments:
         raise StrategyError(f"{signal.provider} signals {signal.instrument}; this run knows {', '.join(instruments)}.")
     if type(signal.confidence) is not int or not 0 <= signal.confidence <= 100:
@@ -196,6 +214,14 @@ def check(signal: Signal, instruments: Sequence[InstrumentId], provider: str) ->
             f"{signal.provider} gives {signal.instrument} a confidence of {signal.confidence!r}: "
             "an integer from 0 to 100."
         )
+
+
+def check_fields(signal: Signal, provider: str) -> None:
+    """Refuse what its annotations forbid: nobody else has checked the code that made it."""
+    for field, kind, wanted in KINDS:
+        value = getattr(signal, field)
+        if not isinstance(value, kind) or (kind is NUMBER and isinstance(value, bool)):
+            raise StrategyError(f"{provider} gives {signal.instrument} the {field} {value!r}: it must be {wanted}.")
 
 
 class Precomputed:
@@ -235,10 +261,12 @@ def rows(
                 "an integer from 0 to 100."
             )
         stop, target, qty = (_known(extra, row, column) for extra in extras)
-        yield row, column, Signal(
+        signal = Signal(
             names[column], Side(int(side[row, column])), int(confidence), provider, stop, target, qty,
             signals.add, signals.reasoning,
         )  # fmt: skip
+        check_fields(signal, provider)
+        yield row, column, signal
 
 
 def _known(values: NDArray[np.float64] | None, row: int, column: int) -> float | None:

@@ -78,6 +78,40 @@ class AnswersWords(Mistake):
 class Misspells(Mistake):
     def on_event(self, view): return [Signal("AAPL", Side.LONG, 80, self.name)]
 
+class HalvesWarmup(Strategy):
+    @property
+    def warmup(self): return 3 / 2
+    def signals(self, bars): return Signals(side=bars.close * 0, confidence=80)
+
+class OwesWarmup(HalvesWarmup):
+    @property
+    def warmup(self): return -3
+
+class LosesWarmup(HalvesWarmup):
+    @property
+    def warmup(self): return 1 // 0
+
+class HearsHalfWarm(Strategy):
+    @property
+    def warmup(self): return 5.0
+    def on_event(self, view): return []
+
+class NoReasonInColumns(Mistake):
+    def signals(self, bars): return Signals(side=bars.close * 0, confidence=80, reasoning=None)
+
+class Says(Mistake):
+    def on_event(self, view):
+        said = dict(confidence=80, provider="x") | self.wrong
+        return [Signal("paper:AAPL", Side.LONG, **said)] if isinstance(view.event, Bars) else []
+
+class WordsForStop(Says): wrong: dict = {"stop": "1"}
+class WordsForQty(Says): wrong: dict = {"qty": "5"}
+class TrueTarget(Says): wrong: dict = {"target": True}
+class NoProvider(Says): wrong: dict = {"provider": None}
+class NoReason(Says): wrong: dict = {"reasoning": None}
+class MaybeAdds(Says): wrong: dict = {"add": "yes"}
+class WordsForConfidence(Says): wrong: dict = {"confidence": "80"}
+
 class RaisesLater(Mistake):
     def on_event(self, view):
         if not isinstance(view.event, Bars): return []
@@ -230,6 +264,18 @@ def test_a_strategy_file_that_cannot_be_loaded_is_named_with_its_line(
         ("AnswersNothing", ["returns NoneType at 2012-01-03", "return a list"]),
         ("AnswersWords", ["gives 'buy'", "ffe.Signal("]),
         ("Misspells", ["signals AAPL", "knows paper:AAPL"]),
+        ("HalvesWarmup", ["HalvesWarmup gives a warmup of 1.5: a whole number of bars"]),
+        ("OwesWarmup", ["OwesWarmup gives a warmup of -3"]),
+        ("LosesWarmup", ["LosesWarmup raised ZeroDivisionError in warmup", "mistakes.py"]),
+        ("HearsHalfWarm", ["HearsHalfWarm gives a warmup of 5.0"]),
+        ("WordsForStop", ["gives paper:AAPL the stop '1': it must be a number or None"]),
+        ("WordsForQty", ["the qty '5': it must be a number or None"]),
+        ("TrueTarget", ["the target True: it must be a number or None"]),
+        ("NoProvider", ["the provider None: it must be text"]),
+        ("NoReason", ["the reasoning None: it must be text"]),
+        ("NoReasonInColumns", ["the reasoning None: it must be text"]),
+        ("MaybeAdds", ["the add 'yes': it must be True or False"]),
+        ("WordsForConfidence", ["a confidence of '80'", "from 0 to 100"]),
         ("RaisesLater", ["RuntimeError in on_event at 2012-06-18", "enough"]),
     ],
 )

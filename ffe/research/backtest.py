@@ -30,7 +30,7 @@ from ffe.research.operator import ScriptedOperator
 from ffe.research.reach import unreachable
 from ffe.research.result import Result
 from ffe.research.wake import Sleeper
-from ffe.strategy import Hears, Live, Precomputed, Strategy
+from ffe.strategy import Hears, Live, Precomputed, Strategy, warmup_of
 
 Progress = Callable[[int, int], None]  # bars seen, bars in all
 PROGRESS_STEPS = 200
@@ -87,6 +87,7 @@ class Plan:
     ) -> None:  # fmt: skip
         """world_said and session are a journal's, where its run is to be run again."""
         self.strategy, self.bars, self.settings, self.world = strategy, bars, settings, world
+        self.warmup = warmup_of(strategy)
         self._world_said = world_said if world_said is not None else repr(world)
         self.universe: Universe = settings.universe(bars.instruments)
         self.interval = bars.interval
@@ -141,7 +142,7 @@ class Plan:
 
     def engine(self) -> Engine:
         """A new engine, primed with what came before the start."""
-        keep = 0 if self.strategy.is_columnar else self.strategy.warmup
+        keep = 0 if self.strategy.is_columnar else self.warmup
         engine = Engine(
             self.universe,
             self.hours,
