@@ -535,6 +535,24 @@ def test_other_code_forgives_nothing_else(ffe: Terminal, home: Path) -> None:
     assert "decisions.jsonl:1 differs" in found.err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"start":', '"begin":', "head.start: Field required"),
+        ('"start":', '"start":9', "the next line carries another hash"),
+        ('"session":', '"sess":', "session: Field required"),
+    ],
+)
+def test_a_head_that_was_edited_is_named_before_anything_is_run(
+    ffe: Terminal, home: Path, old: str, new: str, said: str
+) -> None:
+    ffe(*CROSS, *SHORT)
+    (file,) = (home / "data" / "runs").glob("*/journal.jsonl")
+    file.chmod(0o600)
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert_clear(ffe("replay", str(file.parent)), "Tampered", "journal.jsonl:1: ", said, "ffe decisions verify")
+
+
 # ---------------------------------------------------------------- as a shell starts it
 
 SCRIPT = str(Path(sys.executable).with_name("ffe"))

@@ -127,4 +127,4 @@ def _last_line(path: Path, whole: bytes) -> tuple[int, str]:
     try:
         return as_line(loads(last)).n, digest(last)
     except ValueError as error:
-        raise Tampered(f"{path}: the last line is {error}. See what else was changed: ffe verify") from None
+        raise Tampered(f"{path}: the last line is {error}. See what else was changed: ffe decisions verify") from None

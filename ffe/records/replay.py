@@ -58,7 +58,7 @@ def _event(where: str, line: Line) -> Event:
     try:
         return decode_event(line.body)
     except ValueError as error:
-        raise Tampered(f"{where}: {error}. See what else was changed: ffe verify") from None
+        raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify") from None
 
 
 # ---------------------------------------------------------------- two runs

@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import json
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ffe.config import Settings
 from ffe.data.barset import BarSet
 from ffe.data.cache import Cache
 from ffe.engine import run
-from ffe.errors import RecordError
+from ffe.errors import RecordError, Tampered
 from ffe.hours import Hours
 from ffe.model import Nanos, Order
-from ffe.records.chain import Line
+from ffe.records.chain import JOURNAL, as_line
+from ffe.records.encode import digest, loads
 from ffe.records.journal import RunJournal
-from ffe.records.reader import lines
+from ffe.records.reader import texts
 from ffe.records.replay import Difference, compare, events
 from ffe.research.code import code_version
 from ffe.research.find import strategy_of, with_parameters
@@ -50,12 +52,6 @@ def rerun(folder: Path, plan: Plan, other_code: bool = False) -> Difference | No
         return compare(folder, again, other_code)
 
 
-def head_of(folder: Path) -> Line:
-    for _, line in lines(folder):
-        return line
-    raise RecordError(f"{folder}: the journal is empty. Nothing was run here.")
-
-
 class _Series(BaseModel):
     symbol: str
     venue: str
@@ -65,9 +61,7 @@ class _Series(BaseModel):
     bars: int
 
 
-class _Head(BaseModel):
-    """The journal's first line, as far as running it again needs it."""
-
+class _Run(BaseModel):
     source: str
     parameters: dict[str, object]
     start: int
@@ -76,28 +70,68 @@ class _Head(BaseModel):
     config: str
 
 
+class _Head(BaseModel):
+    """The journal's first line, as far as running it again needs it."""
+
+    session: str
+    code: str
+    data: str
+    head: _Run
+
+
+def head_of(folder: Path) -> _Head:
+    """What a run says of itself, if it is what was written: the second line carries the hash of the first."""
+    first, second = (*islice(texts(folder / JOURNAL), 2), None, None)[:2]
+    if first is None:
+        raise RecordError(f"{folder}: the journal is empty. Nothing was run here.")
+    where, text = first
+    try:
+        head = _Head.model_validate(as_line(loads(text)).body)
+        if second is not None and as_line(loads(second[1])).prev != digest(text):
+            raise ValueError("the next line carries another hash than this one's")
+    except ValueError as error:
+        raise Tampered(f"{where}: {_said(error)}. See what else was changed: ffe decisions verify {folder}") from None
+    return head
+
+
+def _said(error: ValueError) -> str:
+    """In one line what pydantic says in several."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+
+
 def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
     """What was run in a folder, assembled anew from its journal's first line and the cache."""
     from ffe.research.backtest import Plan, World
 
-    body = head_of(folder).body
-    head, code, data = _Head.model_validate(body["head"]), str(body["code"]), str(body["data"])
-    if code != code_version() and not other_code:
+    head = head_of(folder)
+    was = head.head
+    if head.code != code_version() and not other_code:
         raise RecordError(
-            f"{folder} was run by {code}, this is {code_version()}: only the same code must give the same bytes. "
+            f"{folder} was run by {head.code}, this is {code_version()}: only the same code must give the same bytes. "
             "Compare all the same with --other-code."
         )
-    settings = Settings(**{**json.loads(head.config), "data_folder": data_folder})
-    bars = _bars(head.series, settings)
-    if bars.fingerprint() != data:
+    settings = _settings(folder, was.config, data_folder)
+    bars = _bars(was.series, settings)
+    if bars.fingerprint() != head.data:
         raise RecordError(
-            f"{folder} was run on other bars than {settings.cache_path} now holds: their fingerprint was {data[:12]}, "
-            f"it is {bars.fingerprint()[:12]}. Load the run's own data again."
+            f"{folder} was run on other bars than {settings.cache_path} now holds: their fingerprint was "
+            f"{head.data[:12]}, it is {bars.fingerprint()[:12]}. Load the run's own data again."
         )
-    strategy = with_parameters(strategy_of(head.source), head.parameters)
+    strategy = with_parameters(strategy_of(was.source), was.parameters)
     # The code's version is part of a session, and the session of every id: other code has to take over the run's own.
-    session = str(body["session"]) if other_code else None
-    return Plan(strategy, bars, settings, head.start, World(), head.world, session)
+    session = head.session if other_code else None
+    return Plan(strategy, bars, settings, was.start, World(), was.world, session)
+
+
+def _settings(folder: Path, config: str, data_folder: Path) -> Settings:
+    try:
+        return Settings(**{**json.loads(config), "data_folder": data_folder})
+    except ValueError as error:
+        raise RecordError(
+            f"{folder}: these settings are not this version's: {_said(error)}. Replay it with the version that ran it."
+        ) from None
 
 
 def _bars(series: list[_Series], settings: Settings) -> BarSet:

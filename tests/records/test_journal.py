@@ -178,7 +178,7 @@ def test_a_journal_whose_end_is_no_line_is_not_continued(tmp_path: Path) -> None
     write_live(tmp_path, story(1))
     file = tmp_path / "journal" / f"{DAY}.jsonl"
     file.write_bytes(file.read_bytes() + b"{}\n")
-    with pytest.raises(Tampered, match="ffe verify"):
+    with pytest.raises(Tampered, match="ffe decisions verify"):
         open_live(tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_an_entry_is_explained_to_its_end(run: Path) -> None:
 
 def test_a_broken_record_is_tampered_with_its_place(run: Path) -> None:
     overwrite(run / "decisions.jsonl", b"{}\n")
-    with pytest.raises(Tampered, match=r"decisions\.jsonl:1.*ffe verify"):
+    with pytest.raises(Tampered, match=r"decisions\.jsonl:1.*ffe decisions verify"):
         list(records(run))
 
 
