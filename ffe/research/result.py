@@ -6,10 +6,11 @@ Everything is read from the run's own folder, for the journal is the truth of a 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ import pandas as pd
 from ffe.errors import NotWritable
 from ffe.model import (
     LAYERS,
+    Act,
     CashFlow,
     Cause,
+    Command,
     Disposition,
     Filled,
     InstrumentId,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from ffe.research.backtest import Plan
 
+E = TypeVar("E", Filled, Command)
 REFUSING = (Status.REFUSED, Status.DATA_MISSING)
 
 
@@ -127,9 +131,24 @@ class Result:
     @cached_property
     def ambiguous_bars(self) -> int:
         """Bars in which stop and target both lay, and the stop was taken."""
-        events = (line.body for _, line in lines(self.folder) if line.kind == "event" and line.body["type"] == "Filled")
-        found = (decode_event(body) for body in events)
-        return sum(isinstance(event, Filled) and event.fill.optimistic is not None for event in found)
+        return sum(event.fill.optimistic is not None for event in self._happened(Filled))
+
+    @cached_property
+    def re_arms(self) -> int:
+        """How often the operator cleared what had latched."""
+        return sum(command.act is Act.RE_ARM for command in self._happened(Command))
+
+    @cached_property
+    def stop_outs(self) -> int:
+        """How often a venue closed a MARGIN account for want of margin."""
+        fills = self._happened(Filled)
+        return len({(f.time, f.venue) for f in fills if f.fill.cause is Cause.LIQUIDATION})
+
+    def _happened(self, kind: type[E]) -> Iterator[E]:
+        """The events of one type that the journal has."""
+        for _, line in lines(self.folder):
+            if line.kind == "event" and line.body["type"] == kind.__name__:
+                yield cast(E, decode_event(line.body))
 
     # ------------------------------------------------------------ decisions
 

@@ -87,6 +87,9 @@ def _slots(result: Result) -> Table:
     latches = [change for change in result.changes if change.what.startswith("latch")]
     openings = [change for change in result.changes if change.what.startswith("breaker") and change.after == "open"]
     table.add_row("latches, breaker openings", f"{len(latches)}, {len(openings)}")
+    for name, count in (("re-armed by the operator", result.re_arms), ("margin stop-outs", result.stop_outs)):
+        if count:
+            table.add_row(name, str(count))
     return table
 
 

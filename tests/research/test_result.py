@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from math import isnan
@@ -12,13 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ffe import BarSet, Result, Settings, backtest, load_bars
+from ffe import Act, BarSet, Command, Result, Settings, backtest, load_bars
 from ffe.hours import instant
 from ffe.model import DAY, LAYERS, DecisionId, InstrumentId, Outcome, Side
 from ffe.research.backtest import Plan, World
+from ffe.research.show import show
 from ffe.research.stats import statistics
 from strategies.ma_cross import MaCross
-from tests.research.values import RISE, BuysOn, days
+from tests.research.values import RISE, BuysOn, days, falling
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +166,25 @@ def test_a_bar_that_holds_stop_and_target_is_counted_and_bounded(settings: Setti
     assert found.ambiguous_bars == found.stats.trades == 1
     assert found.stats.pnl < 0.0 < found.stats.optimistic_pnl
     assert found.trades["pnl"].sum() == pytest.approx(found.equity.iloc[-1] - found.equity.iloc[0])
+
+
+def test_re_arms_are_counted_and_shown(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    stops = [Command(instant(f"2024-01-{day}T12:00"), Act.EMERGENCY_STOP, "a script") for day in (10, 20)]
+    found = backtest(BuysOn(when="1999-01-01"), days(settings, RISE), settings, world=World(script=stops))
+    show(found)
+    assert (found.re_arms, found.stop_outs) == (2, 0)
+    assert re.search(r"re-armed by the operator +2", told := capsys.readouterr().out), told
+    assert "margin stop-outs" not in told
+
+
+def test_a_stop_out_counts_once_an_instant_and_venue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """100,000 EUR and 100,000 GBP on a margin of 10,000 lose 5,000 in an hour: both are closed at once."""
+    held = [{"symbol": name, "qty": 1e5, "price": 1.1} for name in ("EUR/USD", "GBP/USD")]
+    poor = settings.but(holdings=held, venues={"oanda": {"cash": 10_000.0}})
+    found = backtest(BuysOn(when="1999-01-01"), falling(poor, "EUR/USD", "GBP/USD"), poor)
+    show(found)
+    assert (found.stop_outs, found.re_arms) == (1, 0)
+    assert re.search(r"margin stop-outs +1", told := capsys.readouterr().out), told
 
 
 def test_a_run_without_decisions_has_empty_frames_of_the_same_shape(settings: Settings) -> None:

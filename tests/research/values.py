@@ -9,7 +9,7 @@ import pandas as pd
 
 from ffe import BarSet, Columns, Series, Settings, Signals, Strategy
 from ffe.hours import Hours, instant
-from ffe.model import DAY
+from ffe.model import DAY, HOUR
 
 START = "2024-01-01"
 RISE = [100.0 * 1.01**day for day in range(40)]  # enough days for every fact
@@ -25,6 +25,18 @@ def days(settings: Settings, closes: Sequence[float], wide: float = 0.001, symbo
     hours = Hours.of(instrument.hours, int(times[0]), int(times[-1]))
     volume = np.full(len(close), 1e6)
     return BarSet((Series.from_arrays(instrument, DAY, hours, times, opens, high, low, close, volume),))
+
+
+def falling(settings: Settings, *symbols: str) -> BarSet:
+    """Six hours of a Tuesday at 1.1, but the fourth ends at 1.075."""
+    close, times = np.array([1.1] * 3 + [1.075] * 3), instant("2024-01-02T09:00") + HOUR * np.arange(6)
+    opens, volume = np.r_[close[:1], close[:-1]], np.full(6, 1e6)
+    found = []
+    for instrument in map(settings.instrument, symbols):
+        hours = Hours.of(instrument.hours, int(times[0]), int(times[-1]))
+        high, low = np.maximum(opens, close), np.minimum(opens, close)
+        found.append(Series.from_arrays(instrument, HOUR, hours, times, opens, high, low, close, volume))
+    return BarSet(tuple(found))
 
 
 def columns(**frames: Sequence[float]) -> Columns:
