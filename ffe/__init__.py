@@ -1,4 +1,7 @@
-"""Finance Feedback Engine: one engine core for backtests and live trading. The whole public door, loaded lazily."""
+"""Finance Feedback Engine: one engine core, whose venues are simulated in this version.
+
+This is the whole public door, loaded lazily.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -15,7 +15,9 @@ from ffe.errors import ConfigError, FfeError
 if TYPE_CHECKING:
     from ffe.config import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="One engine core for backtests and live trading.")
+ABOUT = "Run ideas through a whole trading engine, on simulated venues, and keep the reason of every decision."
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=ABOUT)
 data_app = typer.Typer(no_args_is_help=True, help="The bars in the cache.")
 decisions_app = typer.Typer(no_args_is_help=True, help="Why it traded, and why it did not.")
 app.add_typer(data_app, name="data")
