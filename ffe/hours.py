@@ -9,7 +9,7 @@ years a caller names and one more on each side; asked about any other time they 
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -120,14 +120,6 @@ class Hours:
     def is_thin(self, t: Nanos) -> bool:
         """A time of little liquidity: crypto's weekend, forex around 17:00 New York, stocks outside regular hours."""
         return bisect_right(self._thin_edges, self._known(t)) % 2 == 1
-
-    def next_open(self, t: Nanos) -> Nanos:
-        """The first opening at or after t."""
-        n = bisect_left(self._edges, self._known(t))
-        n += n % 2  # from a close to the opening after it
-        if n == len(self._edges):
-            raise self._unknown(t)
-        return self._edges[n]
 
     def session_at(self, t: Nanos) -> tuple[Nanos, Nanos] | None:
         """Open and close of the session that holds t; None where the market is closed."""

@@ -127,12 +127,6 @@ def test_bar_ends_when_it_can_be_known(hours: Hours, opened: str, interval: int,
     assert bar_end(hours, opened, interval) == ends
 
 
-def test_next_open_is_the_first_at_or_after() -> None:
-    assert stamp(NEW_YORK.next_open(instant("2024-03-29"))) == "2024-04-01 13:30"  # Good Friday, Easter Monday trades
-    assert stamp(FOREX.next_open(instant("2024-06-12"))) == "2024-06-16 21:00"
-    assert FOREX.next_open(instant("2024-06-16T21:00")) == instant("2024-06-16T21:00")
-
-
 @given(instants, st.sampled_from([ALWAYS, FOREX, NEW_YORK, TOKYO]))
 def test_open_means_that_a_session_holds_the_time(t: int, hours: Hours) -> None:
     inside = bool(np.any((hours.opens <= t) & (t < hours.closes)))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ffe.errors import RecordError, Tampered
+from ffe.errors import RecordError
 from ffe.model import Decision
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, ORIGIN, Line, as_line, day_files
 from ffe.records.encode import Json, Stamp, canonical, decode_decision, digest, loads, utf8
@@ -53,11 +53,6 @@ class Report:
     @property
     def is_good(self) -> bool:
         return all(finding.torn for finding in self.findings)
-
-    def raise_if_bad(self) -> None:
-        if not self.is_good:
-            shown = "\n".join(f"  {finding}" for finding in self.findings[:10])
-            raise Tampered(f"{self.path}: {len(self.findings)} findings. Restore it from a backup.\n{shown}")
 
 
 @dataclass(frozen=True, slots=True)
