@@ -16,6 +16,7 @@ import ffe
 from ffe.brokers.faults import Outage, Partial, Reject
 from ffe.config import Settings
 from ffe.data.barset import BarSet
+from ffe.data.cache import Cache
 from ffe.feeds.synthetic import synthetic
 from ffe.hours import instant, stamp
 from ffe.indicators import compare, on_edge, sma
@@ -29,6 +30,11 @@ console = Console()
 
 STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
 STRESS_START = instant("2024-01-01")
+COINS, CURRENCIES = "stress-coins", "stress-forex"  # venues of their own: no cache may take their prices for real ones
+STRESS_MARKET = {
+    **dict.fromkeys(("BTC/USD", "ETH/USD", "SOL/USD"), COINS),
+    **dict.fromkeys(("EUR/USD", "GBP/USD", "USD/JPY"), CURRENCIES),
+}
 OUT_DAYS = (47, 70, 95)  # from which the coins' venue does not answer for two days
 
 
@@ -81,7 +87,7 @@ def main() -> None:
     show(second)
     _show_state(second)
     other = _save(second, "demo_stress.png")
-    _next_steps(first, picture, other)
+    _next_steps(first, second, picture, other)
 
 
 def main_job(settings: Settings) -> Result:
@@ -92,8 +98,10 @@ def main_job(settings: Settings) -> Result:
 
 
 def stress_settings(settings: Settings) -> Settings:
-    """Holdings that were there before, and limits tight enough to be met."""
+    """Venues that are not there, holdings that were there before, and limits tight enough to be met."""
     return settings.but(
+        venues={COINS: {}, CURRENCIES: {"kind": "margin"}},
+        instruments={symbol: {"venue": venue} for symbol, venue in STRESS_MARKET.items()},
         holdings=[
             {"symbol": "BTC/USD", "qty": 2.0, "price": 25_000.0},
             {"symbol": "EUR/USD", "qty": 220_000.0, "price": 1.1},
@@ -105,16 +113,17 @@ def stress_settings(settings: Settings) -> Settings:
 
 def stress_market(settings: Settings, days: int = 130, seed: int = 12) -> BarSet:
     """Hours of three coins and three currencies that move together; one bar in two hundred is missing."""
-    names = ("BTC/USD", "ETH/USD", "SOL/USD", "EUR/USD", "GBP/USD", "USD/JPY")
-    instruments = [settings.instrument(name) for name in names]
+    instruments = [settings.instrument(name) for name in STRESS_MARKET]
     return synthetic(instruments, HOUR, STRESS_START, days * 24, seed=seed, correlation=0.62, missing=0.005)
 
 
 def stress_run(settings: Settings) -> Result:
     stressed = stress_settings(settings)
     bars = stress_market(stressed)
+    for series in bars:
+        Cache(stressed.cache_path).put(series)  # a replay takes its bars from there
     outages = [Outage(STRESS_START + day * DAY, STRESS_START + (day + 2) * DAY) for day in OUT_DAYS]
-    world = World(faults={"coinbase": [*outages, Reject(9), Partial(5, (0.4, 0.3))]})
+    world = World(faults={COINS: [*outages, Reject(9), Partial(5, (0.4, 0.3))]})
     with progress_bar(f"stress, {sum(len(s) for s in bars):,} hourly bars") as progress:
         return ffe.backtest(Basket(), bars, stressed, start=STRESS_START + 40 * DAY, world=world, progress=progress)
 
@@ -138,13 +147,14 @@ def _save(result: Result, name: str) -> Path:
     return path
 
 
-def _next_steps(result: Result, picture: Path, other: Path) -> None:
+def _next_steps(result: Result, stress: Result, picture: Path, other: Path) -> None:
     refused = next((r.decision.id[:8] for r in result.records if r.decision.disposition == "refused"), "ID")
     console.print(Rule("What next"))
     for command, what in (
         (f"ffe decisions why {refused} --run {result.folder}", "why one entry was refused, layer by layer"),
         (f"ffe decisions verify {result.folder}", "that no record was touched"),
         (f"ffe replay {result.folder}", "the same run again from its journal: the same bytes"),
+        (f"ffe replay {stress.folder}", "the stress run too, outages and all"),
         ("ffe backtest strategies/donchian_breakout.py:DonchianBreakout --symbols AAPL,IBM", "another strategy"),
         ("jupyter lab notebooks/first_backtest.ipynb", "the same from a notebook"),
     ):
