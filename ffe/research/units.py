@@ -27,7 +27,7 @@ def late_flows(folder: Path) -> Iterator[CashFlow]:
     """Deposits and (negative) withdrawals after the instant in which the accounts were opened."""
     opened = None
     for _, line in lines(folder):
-        if line.kind == "event":
+        if line.kind == "event" and (opened is None or line.body["type"] == "CashFlow"):
             event = decode_event(line.body)
             opened = event.time if opened is None else opened
             if isinstance(event, CashFlow) and event.flow is Flow.DEPOSIT and event.time > opened:
