@@ -27,7 +27,7 @@ from aiohttp import web
 from tests.venues.oanda_account import AS_RULED, DEPENDENT, Account, Instrument, Order, Plan, Quote, Trade
 from tests.venues.oanda_candles import Bar, Grid, candles, seconds_of
 from tests.venues.oanda_faults import ACCOUNT, Chaos, Fault, Maintenance, MarketClosed, Skew, StopsAsleep
-from tests.venues.oanda_schema import Description, Operation
+from tests.venues.oanda_schema import Operation, described
 from tests.venues.oanda_wire import SECOND, Cell, Reply, Request, Time, Wire, read_time, rendered
 
 SERVED = ("MARKET", "LIMIT", "STOP", *DEPENDENT)
@@ -46,7 +46,7 @@ class Oanda:
     ) -> None:  # fmt: skip
         self.id, self.clock = id, clock
         self.headers = {"Authorization": f"Bearer {token}"}
-        self.description = Description(description)
+        self.description = described(description)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.said: dict[tuple[str, str, tuple[tuple[str, str], ...]], Reply] = {}  # the last answer to each question
@@ -489,13 +489,8 @@ class Oanda:
         return self._ok(orders=[each.wire() for each in reversed(self._account.pending())])
 
     def _list_orders(self, request: Request, _: Plan) -> Reply:
-        return self._ok(
-            orders=listed(
-                [each.wire() | {"instrument": each.instrument} for each in self.orders.values()],
-                request.query,
-                "PENDING",
-            )
-        )
+        rows = [(each.instrument, each.wire()) for each in self.orders.values()]
+        return self._ok(orders=listed(rows, request.query, "PENDING"))
 
     # ------------------------------------------------------------ trades and positions
 
@@ -509,9 +504,8 @@ class Oanda:
         return self._ok(trades=[self._account.trade_wire(each) for each in reversed(self._account.open_trades())])
 
     def _list_trades(self, request: Request, _: Plan) -> Reply:
-        return self._ok(
-            trades=listed([self._account.trade_wire(each) for each in self.trades.values()], request.query, "OPEN")
-        )
+        rows = [(each.instrument, self._account.trade_wire(each)) for each in self.trades.values()]
+        return self._ok(trades=listed(rows, request.query, "OPEN"))
 
     def _close_trade(self, request: Request, plan: Plan) -> Reply:
         start, specifier, said = (
@@ -659,14 +653,13 @@ def units_of(said: str, held: Decimal) -> Decimal | None:
     return Decimal(said) if said.replace(".", "", 1).isdigit() and Decimal(said) > 0 else None
 
 
-def listed(rows: list[Wire], query: Mapping[str, str], state: str) -> list[Wire]:
-    """The newest first, as the query filters them."""
+def listed(rows: list[tuple[str, Wire]], query: Mapping[str, str], state: str) -> list[Wire]:
+    """The newest first, as the query filters them; a row comes with its instrument."""
     wanted, before = query.get("state", "ALL" if "ids" in query else state), int(query.get("beforeID", 10**18))
     kept = [
-        row for row in reversed(rows)
+        row for instrument, row in reversed(rows)
         if wanted in ("ALL", row["state"]) and int(row["id"]) <= before
-        and row["id"] in query.get("ids", row["id"]).split(",")
-        and row["instrument"] == query.get("instrument", row["instrument"])
+        and row["id"] in query.get("ids", row["id"]).split(",") and instrument == query.get("instrument", instrument)
     ]  # fmt: skip
     return kept[: int(query.get("count", "50"))]
 

@@ -95,7 +95,7 @@ class Plan:
     then_cancel: bool = False
     extra: Decimal = ZERO
     loses_stop: bool = False
-    id_length: int = ID_LENGTH
+    id_length: int | None = None
 
 
 AS_RULED = Plan()
@@ -410,7 +410,7 @@ class Account:
         stated = {"PRICE_BOUND": fields.get("priceBound")} if "priceBound" in fields else {}
         if fields["type"] != "MARKET":
             stated["PRICE"] = fields.get("price")
-        stated |= {f"{name}_PRICE": detail.get("price") for name, detail in details.items() if detail}
+        stated |= {f"{name}_PRICE": detail.get("price") for name, detail in details.items() if detail is not None}
         for name, text in stated.items():
             if text is None:
                 yield f"{name}_MISSING"

@@ -1,7 +1,7 @@
 """What the loopback OANDA can do wrong, as frozen values: which requests it happens to, and what happens.
 
-A fault counts the requests that fit its `on` from the moment it was scripted, so `POST_ORDER` is the next order and
-`POST_ORDER.at(2)` the one after. `.during(start, end)` takes every request of a time window instead, half-open, by the
+A fault counts the requests that fit its `on` from the moment it was scripted, so `POST_ORDER` is the next order,
+`POST_ORDER.at(2)` the one after, `POST_ORDER.every()` all of them. `.during(start, end)` takes every request of a time window instead, half-open, by the
 venue's unskewed clock. Of several faults that fit one request, the first that answers in the venue's place wins.
 """
 
@@ -36,6 +36,9 @@ class On:
 
     def at(self, first: int, count: int = 1) -> On:
         return replace(self, first=first, count=count)
+
+    def every(self) -> On:
+        return self.at(1, 10**9)
 
     def during(self, start: int, end: int) -> On:
         return replace(self, start=start, end=end)
