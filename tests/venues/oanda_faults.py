@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from tests.venues.oanda_account import Plan
-from tests.venues.oanda_wire import Cell, Reply, Request, Wire
+from tests.venues.oanda_values import Plan
+from tests.venues.oanda_wire import ACCOUNT, Cell, Reply, Request, Wire, refused
 
 if TYPE_CHECKING:
     from tests.venues.oanda import Oanda
-
-ACCOUNT = "/accounts/{accountID}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +212,7 @@ class Hidden(Fault):
 
     def after(self, venue: Oanda, request: Request, reply: Reply) -> Reply:
         if request.route.endswith("Specifier}"):
-            code = "NO_SUCH_ORDER" if "orders" in request.route else "NO_SUCH_TRADE"
-            return Reply(404, {"errorCode": code, "errorMessage": "not found"})
+            return refused(404, "NO_SUCH_ORDER" if "orders" in request.route else "NO_SUCH_TRADE", "not found")
         body = json.loads(reply.encoded())
         return replace(reply, body={name: [] if isinstance(cell, list) else cell for name, cell in body.items()})
 

@@ -22,9 +22,9 @@ from tests.venues.oanda_wire import Cell, Wire
 FAMILIES = {"Order": "Order", "OrderRequest": "OrderRequest", "Transaction": "Transaction"}
 FORMATS = {
     "A decimal number": r"-?\d+(\.\d+)?",
-    "The RFC 3339": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z|\d+\.\d{9}",
+    "The RFC 3339": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)|\d+(\.\d{1,9})?",
     "String representation of the numerical OANDA-assigned TransactionID": r"\d+",
-    "The string representation of the OANDA-assigned TradeID": r"\d+",  # OrderID's is also given to clientOrderID
+    "The string representation of the OANDA-assigned": r"\d+",
     "A string containing the base currency": r"[A-Z0-9]+_[A-Z0-9]+",
 }
 CLEARS_BY_NULL = "/trades/{tradeSpecifier}/orders"  # null cancels there, which Swagger 2 has no words for
@@ -112,6 +112,8 @@ class Description:
                 yield f"'{name}' is not an integer"
             elif kind == "boolean" and query[name] not in ("true", "false"):
                 yield f"'{name}' is not a boolean"
+            elif not self._formats.conforms(query[name], known[name].get("format", "")):
+                yield f"Invalid value specified for '{name}'"
         yield from (f"'{name}' is missing" for name, p in known.items() if p.get("required") and name not in query)
 
     def _body_refusals(self, operation: Operation, body: Wire | None) -> Iterator[str]:
@@ -150,6 +152,7 @@ class Description:
         closed = {word: schema[word] for word in ("type", "enum", "format") if word in schema}
         if "properties" in schema:
             closed["properties"] = {name: self._closed(each) for name, each in schema["properties"].items()}
+            closed["properties"].get("clientOrderID", {}).pop("format", None)  # it is given that of an OrderID
             closed["additionalProperties"] = False
         if "items" in schema:
             closed["items"] = self._closed(schema["items"])

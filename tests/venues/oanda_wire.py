@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 SECOND = 1_000_000_000
+ACCOUNT = "/accounts/{accountID}"
 
 
 class Time(int):
@@ -89,3 +90,14 @@ class Reply:
 
     def encoded(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+def refused(status: int, code: str, message: str) -> Reply:
+    return Reply(status, {"errorCode": code, "errorMessage": message} if code else {"errorMessage": message})
+
+
+def read_json(raw: bytes) -> Wire | None:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return {"body": "no JSON"}  # which no operation takes

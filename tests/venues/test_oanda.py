@@ -16,9 +16,9 @@ import trustme
 
 from tests.venues import oanda_faults as faults
 from tests.venues.oanda import Oanda
-from tests.venues.oanda_account import Instrument
 from tests.venues.oanda_candles import Bar
 from tests.venues.oanda_schema import SchemaViolation
+from tests.venues.oanda_values import Instrument
 from tests.venues.oanda_wire import SECOND, read_time
 
 START = 1_700_000_000 * SECOND  # Tuesday 2023-11-14 22:13:20 UTC
