@@ -36,8 +36,9 @@ class Oanda:
     """One account at a venue. clock gives nanoseconds; with fill_on_next_price a market order waits for a new quote."""
 
     def __init__(
-        self, description: Path, clock: Callable[[], int], *, instruments: Iterable[Instrument] = (Instrument("EUR_USD"),),
-        currency: str = "USD", balance: str = "100000", id: str = "101-004-1234567-001", token: str = "loopback",
+        self, description: Path, clock: Callable[[], int], *,
+        instruments: Iterable[Instrument] = (Instrument("EUR_USD"),), currency: str = "USD", balance: str = "100000",
+        id: str = "101-004-1234567-001", token: str = "loopback",
         hedging: bool = False, fill_on_next_price: bool = False, faults: Sequence[Fault] = (),
         context: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip

@@ -185,7 +185,11 @@ class Account:
         self._pending[order.id] = None
         if kind != "MARKET":
             self._work(order)
-        elif plan.kill or not (self.fill_on_next_price and self.quotes[instrument].tradeable):
+        elif (
+            plan.kill
+            or reason == "MARGIN_CLOSEOUT"
+            or not (self.fill_on_next_price and self.quotes[instrument].tradeable)
+        ):
             self.fill(order)
         return record
 
@@ -253,14 +257,12 @@ class Account:
             yield "INSTRUMENT_PRICE_UNKNOWN"
 
     def _refused_prices(self, fields: Wire, instrument: Instrument) -> Iterator[str]:
-        details = {
-            "STOP_LOSS_ON_FILL": fields.get("stopLossOnFill"),
-            "TAKE_PROFIT_ON_FILL": fields.get("takeProfitOnFill"),
-        }
-        stated = {"PRICE_BOUND": fields.get("priceBound")} if "priceBound" in fields else {}
+        stated = {"PRICE_BOUND": fields["priceBound"]} if "priceBound" in fields else {}
         if fields["type"] != "MARKET":
             stated["PRICE"] = fields.get("price")
-        stated |= {f"{name}_PRICE": detail.get("price") for name, detail in details.items() if detail is not None}
+        for name, said in (("STOP_LOSS", "stopLossOnFill"), ("TAKE_PROFIT", "takeProfitOnFill")):
+            if said in fields:
+                stated[f"{name}_ON_FILL_PRICE"] = fields[said].get("price")
         for name, text in stated.items():
             if text is None:
                 yield f"{name}_MISSING"
@@ -274,7 +276,7 @@ class Account:
         order = self.orders[id]
         record = self._record("ORDER_CANCEL", orderID=str(id), clientOrderID=order.client_id, reason=reason, **fields)
         self._end(
-            order, "CANCELLED", present(cancellingTransactionID=record["id"], cancelledTime=record["time"], **fields)
+            order, "CANCELLED", {"cancellingTransactionID": record["id"], "cancelledTime": record["time"], **fields}
         )
         return record
 
@@ -354,7 +356,7 @@ class Account:
             self.cancel(order.id, reason)
             return
         fill = self._book(order, deal)
-        if units == left or abs(units) > abs(left) or order.fields.get("positionFill") == "REDUCE_ONLY":
+        if abs(units) >= abs(left):
             return
         rest = replace(self.orders[order.id], units=left - units, state="PENDING", plan=_later(order.plan))
         self.orders[order.id] = replace(rest, ends=present(fillingTransactionID=fill["id"], filledTime=fill["time"]))
@@ -406,7 +408,7 @@ class Account:
             yield "STOP_LOSS_ON_FILL_LOSS"
         if target is not None and not is_worse(target, way_out, buys):
             yield "TAKE_PROFIT_ON_FILL_LOSS"
-        named = order.fields.get("tradeClientExtensions", {}).get("id")
+        named = (named_trade(order) or {}).get("id")
         if named and any(each.client_id == named for each in self.open_trades()):
             yield "CLIENT_TRADE_ID_ALREADY_EXISTS"
         if not self._can_carry(order, deal):
@@ -424,47 +426,52 @@ class Account:
 
     def _book(self, order: Order, deal: Deal) -> Wire:
         """Let a deal happen."""
-        instrument, rate, quote = (
-            self.instruments[order.instrument],
-            self._rate(order.instrument),
-            self.quotes[order.instrument],
-        )
-        margin = self.margin(order.instrument, deal.opens)
-        extensions = order.fields.get("tradeClientExtensions")
-        opened = present(
-            tradeID=str(self.last + 1), units=deal.opens, price=deal.price, guaranteedExecutionFee=money(ZERO),
-            clientExtensions=extensions, initialMarginRequired=margin,
-        )  # fmt: skip
-        cuts = [
-            (t, present(tradeID=str(t.id), units=c, price=deal.price, realizedPL=p, financing=money(ZERO)))
-            for t, c, p in deal.reduced
-        ]
-        closed = [cut for (t, cut), (_, c, _) in zip(cuts, deal.reduced, strict=True) if t.units + c == 0]
-        kept = [cut for _, cut in cuts if cut not in closed]
-        self.balance, self.pl = self.balance + deal.pl, self.pl + deal.pl
-        spread_cost = abs(deal.units) * (quote.ask - quote.bid) / 2 * rate.value
-        fill = self._record(
-            "ORDER_FILL", orderID=str(order.id), clientOrderID=order.client_id, instrument=order.instrument,
-            units=deal.units, gainQuoteHomeConversionFactor=rate.gain, lossQuoteHomeConversionFactor=rate.loss,
-            price=deal.price, fullVWAP=deal.price, fullPrice=self.price_wire(instrument.name), reason=order.reason,
-            pl=money(deal.pl), financing=money(ZERO), commission=money(ZERO),
-            guaranteedExecutionFee=money(ZERO), accountBalance=self._cash, tradeOpened=opened if deal.opens else None,
-            tradesClosed=closed or None, tradeReduced=kept[0] if kept else None, halfSpreadCost=money(spread_cost),
-        )  # fmt: skip
-        now = fill["time"]
+        fill = self._record_fill(order, deal)
+        opened, reduced = fill.get("tradeOpened", {}), fill.get("tradeReduced", {})
+        closed = [cut["tradeID"] for cut in fill.get("tradesClosed", [])]
         if deal.opens:
-            id = int(fill["id"])
-            self.trades[id] = Trade(id, order.instrument, deal.price, now, deal.opens, deal.opens, margin, extensions)
-            self._open[id] = None
+            self.trades[int(fill["id"])] = Trade(
+                int(fill["id"]), order.instrument, deal.price, fill["time"], deal.opens, deal.opens,
+                opened["initialMarginRequired"], opened.get("clientExtensions"),
+            )  # fmt: skip
+            self._open[int(fill["id"])] = None
         self._end(order, "FILLED", present(
-            fillingTransactionID=fill["id"], filledTime=now, tradeOpenedID=opened["tradeID"] if deal.opens else None,
-            tradeReducedID=kept[0]["tradeID"] if kept else None, tradeClosedIDs=[c["tradeID"] for c in closed] or None,
+            fillingTransactionID=fill["id"], filledTime=fill["time"], tradeOpenedID=opened.get("tradeID"),
+            tradeReducedID=reduced.get("tradeID"), tradeClosedIDs=closed or None,
         ))  # fmt: skip
         for trade, units, pl in deal.reduced:
             self._reduce(trade, units, pl, deal.price, fill)
         if deal.opens:
-            self._protect(order, deal, fill)
+            self._protect(order, fill)
         return fill
+
+    def _record_fill(self, order: Order, deal: Deal) -> Wire:
+        """The money of a deal, and its transaction."""
+        rate, quote, nothing = self._rate(order.instrument), self.quotes[order.instrument], money(ZERO)
+        self.balance, self.pl = self.balance + deal.pl, self.pl + deal.pl
+        opened = present(
+            tradeID=str(self.last + 1), units=deal.opens, price=deal.price, guaranteedExecutionFee=nothing,
+            initialMarginRequired=self.margin(order.instrument, deal.opens), clientExtensions=named_trade(order),
+        )  # fmt: skip
+        cuts = {True: [], False: []}
+        for trade, units, pl in deal.reduced:
+            row = {
+                "tradeID": str(trade.id),
+                "units": units,
+                "price": deal.price,
+                "realizedPL": pl,
+                "financing": nothing,
+            }
+            cuts[trade.units + units == 0].append(row)
+        spread_cost = money(abs(deal.units) * (quote.ask - quote.bid) / 2 * rate.value)
+        return self._record(
+            "ORDER_FILL", orderID=str(order.id), clientOrderID=order.client_id, instrument=order.instrument,
+            units=deal.units, gainQuoteHomeConversionFactor=rate.gain, lossQuoteHomeConversionFactor=rate.loss,
+            price=deal.price, fullVWAP=deal.price, fullPrice=self.price_wire(order.instrument), reason=order.reason,
+            pl=money(deal.pl), financing=nothing, commission=nothing, guaranteedExecutionFee=nothing,
+            accountBalance=self._cash, tradeOpened=opened if deal.opens else None, halfSpreadCost=spread_cost,
+            tradesClosed=cuts[True] or None, tradeReduced=next(iter(cuts[False]), None),
+        )  # fmt: skip
 
     def _reduce(self, trade: Trade, units: Decimal, pl: Decimal, price: Decimal, fill: Wire) -> None:
         left = trade.units + units
@@ -478,7 +485,7 @@ class Account:
                 if order.trade == trade.id:
                     self.cancel(order.id, "LINKED_TRADE_CLOSED")
 
-    def _protect(self, order: Order, deal: Deal, fill: Wire) -> None:
+    def _protect(self, order: Order, fill: Wire) -> None:
         """The target and the stop that came with the order, on the trade it opened."""
         for name, kind in (("takeProfitOnFill", "TAKE_PROFIT"), ("stopLossOnFill", "STOP_LOSS")):
             detail = order.fields.get(name)
@@ -552,16 +559,13 @@ class Account:
 
     def position_wire(self, instrument: str) -> Wire:
         trades = [each for each in self.trades.values() if each.instrument == instrument]
-        sides = {
-            "long": self._side_wire([t for t in trades if t.initial > 0]),
-            "short": self._side_wire([t for t in trades if t.initial < 0]),
-        }
-        sums = {
-            name: sides["long"][name] + sides["short"][name]
-            for name in ("pl", "resettablePL", "unrealizedPL", "financing")
-        }
-        used = self.margin_used(self.open_trades(instrument))
-        return {"instrument": instrument, **sums, "commission": money(ZERO), "marginUsed": money(used), **sides}
+        long, short = (self._side_wire([t for t in trades if (t.initial > 0) is side]) for side in (True, False))
+        sums = {name: long[name] + short[name] for name in ("pl", "resettablePL", "unrealizedPL", "financing")}
+        used = money(self.margin_used(self.open_trades(instrument)))
+        return {
+            "instrument": instrument, **sums, "commission": money(ZERO), "marginUsed": used,
+            "long": long, "short": short,
+        }  # fmt: skip
 
     def _side_wire(self, trades: list[Trade]) -> Wire:
         held = [each for each in trades if each.units]
@@ -595,6 +599,11 @@ def completed(fields: Wire) -> Wire:
     if not is_market:
         defaults["triggerCondition"] = "DEFAULT"
     return {**defaults, **fields}
+
+
+def named_trade(order: Order) -> Wire | None:
+    """What the client calls the trade; of an order filled in parts only the first part's."""
+    return None if order.ends else order.fields.get("tradeClientExtensions")
 
 
 def untyped(fields: Wire) -> Wire:

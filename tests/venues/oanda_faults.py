@@ -1,8 +1,9 @@
 """What the loopback OANDA can do wrong, as frozen values: which requests it happens to, and what happens.
 
-A fault counts the requests that fit its `on` from the moment it was scripted, so `POST_ORDER` is the next order,
-`POST_ORDER.at(2)` the one after, `POST_ORDER.every()` all of them. `.during(start, end)` takes every request of a time window instead, half-open, by the
-venue's unskewed clock. Of several faults that fit one request, the first that answers in the venue's place wins.
+A fault counts the requests that fit its `on` from the moment it was scripted: `POST_ORDER` is the next order,
+`POST_ORDER.at(2)` the one after, `POST_ORDER.every()` all of them. `.during(start, end)` takes every request of a time
+window instead, half-open, by the venue's unskewed clock. Of several faults that fit one request, the first that answers
+in the venue's place wins.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class NoReply(Fault):
-    """F1, F2, F3, F21, F29: the request is lost, or accepted and its reply lost; the line hangs, or breaks."""
+    """F1, F2, F3, F21, F29: the request is lost, or is accepted and its reply lost; the line hangs or breaks."""
 
     accepted: bool = False
     drops: bool = False
@@ -219,7 +220,7 @@ class Hidden(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Stale(Fault):
-    """F25, F27: the answer is the one that was last given to the same question; the first time it is as it should be."""
+    """F25, F27: the answer is the one last given to the same question; the first time it is as it should be."""
 
     def after(self, venue: Oanda, request: Request, reply: Reply) -> Reply:
         return venue.said.get(request.question, reply)
@@ -227,7 +228,7 @@ class Stale(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Rows(Fault):
-    """F16, F17, F18, F35: the rows of a list are repeated, repeated under new ids, reversed, or only every other one."""
+    """F16, F17, F18, F35: the rows of a list come twice, twice under new ids, reversed, or only every second one."""
 
     how: str = "repeated"  # "renumbered", "reversed", "lost"
 
@@ -266,7 +267,7 @@ def Kill(on: On, reason: str = "MARKET_HALTED") -> Planned:  # noqa: N802
 
 
 def Partial(on: On, *shares: str, then_cancel: bool = False) -> Planned:  # noqa: N802
-    """F15: an order fills by these shares of its units, one at each quote; the rest follows, or is cancelled. FOK dies."""
+    """F15: an order fills by these shares, one at each quote; the rest follows, or is cancelled. FOK is killed."""
     return Planned(on, lambda plan: replace(plan, shares=tuple(map(Decimal, shares)), then_cancel=then_cancel))
 
 
@@ -354,7 +355,7 @@ class Maintenance(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Chaos(Fault):
-    """Each fitting request meets one of these faults with this probability, drawn from the seed and its number alone."""
+    """A fitting request meets one of these faults with this probability, drawn from the seed and its number alone."""
 
     seed: int = 0
     rate: float = 0.1

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from tests.venues.oanda_account import DEPENDENT, Account
 from tests.venues.oanda_candles import MOST, Bar, asked_candles, wrong_candles
-from tests.venues.oanda_values import Plan
+from tests.venues.oanda_values import Plan, Trade
 from tests.venues.oanda_wire import ACCOUNT, Cell, Reply, Request, Time, Wire, read_time, refused
 
 SERVED = ("MARKET", "LIMIT", "STOP", *DEPENDENT)
 PROTECTIONS = {"takeProfit": "TAKE_PROFIT", "stopLoss": "STOP_LOSS"}
+NO_TRADE = refused(404, "NO_SUCH_TRADE", "The trade ID specified does not exist")
 Handler = Callable[[Request, Plan], Reply]
 
 
@@ -69,15 +70,11 @@ class Routes:
     def _placed(self, status: int, start: int, record: Wire, prefix: str = "order", **body: Cell) -> Reply:
         """What became of an order: created, filled, cancelled, or rejected."""
         if "rejectReason" in record:
-            because = {"errorCode": record["rejectReason"], "errorMessage": f"rejected: {record['rejectReason']}"}
-            return self._done(400, start, **{f"{prefix}RejectTransaction": record}, **because)
+            return self._done(400, start, **{f"{prefix}RejectTransaction": record}, **because(record["rejectReason"]))
         fill, cancel = (self._ending(start, record["id"], kind) for kind in ("ORDER_FILL", "ORDER_CANCEL"))
-        parts = {
-            f"{prefix}CreateTransaction": record,
-            f"{prefix}FillTransaction": fill,
-            f"{prefix}CancelTransaction": cancel,
-        }
-        return self._done(status, start, **{**parts, **body})
+        parts = {"Create": record, "Fill": fill, "Cancel": cancel}
+        named = {f"{prefix}{part}Transaction": row for part, row in parts.items()}
+        return self._done(status, start, **{**named, **body})
 
     # ------------------------------------------------------------ account and prices
 
@@ -90,9 +87,7 @@ class Routes:
         })  # fmt: skip
 
     def _instruments(self, request: Request, _: Plan) -> Reply:
-        asked = (
-            request.query["instruments"].split(",") if "instruments" in request.query else [*self.account.instruments]
-        )
+        asked = request.query.get("instruments", ",".join(self.account.instruments)).split(",")
         if unknown := set(asked) - set(self.account.instruments):
             return refused(400, "", f"Invalid value specified for 'instruments': {sorted(unknown)}")
         listed = [self.account.instruments[name] for name in asked]
@@ -102,35 +97,41 @@ class Routes:
         since, account = int(request.query.get("sinceTransactionID", "0")), self.account
         if since > account.last:
             return refused(416, "INVALID_RANGE", "since is beyond the last transaction")
-        rows = self.account.transactions[since:]
+        rows = account.transactions[since:]
         fills = [row for row in rows if row["type"] == "ORDER_FILL"]
-        cancels = [row["orderID"] for row in rows if row["type"] == "ORDER_CANCEL"]
-        opened = [row["tradeOpened"]["tradeID"] for row in fills if "tradeOpened" in row]
-        reduced = [row["tradeReduced"]["tradeID"] for row in fills if "tradeReduced" in row]
-        closed = [cut["tradeID"] for row in fills for cut in row.get("tradesClosed", [])]
-        orders = {"ordersCreated": [row["id"] for row in rows if int(row["id"]) in self.account.orders], "ordersCancelled": cancels,
-                  "ordersFilled": [row["orderID"] for row in fills], "ordersTriggered": []}  # fmt: skip
-        trades = {"tradesOpened": opened, "tradesReduced": reduced, "tradesClosed": closed}
-        changes = {
-            name: [self.account.orders[int(id)].wire() for id in ids if int(id) in self.account.orders]
-            for name, ids in orders.items()
-        }
-        changes |= {
-            n: [account.trade_wire(self.account.trades[int(id)], summary=True) for id in ids]
-            for n, ids in trades.items()
-        }
-        changes |= {"positions": [account.position_wire(n) for n in dict.fromkeys(row["instrument"] for row in fills)]}
+        touched = [account.position_wire(name) for name in dict.fromkeys(row["instrument"] for row in fills)]
+        changes = {**self._changed_orders(rows, fills), **self._changed_trades(fills), "positions": touched}
         return self._ok(changes={**changes, "transactions": list(rows)}, state={**account.state(), **self._moving()})
+
+    def _changed_orders(self, rows: Sequence[Wire], fills: Sequence[Wire]) -> Wire:
+        cancelled = [row["orderID"] for row in rows if row["type"] == "ORDER_CANCEL"]
+        ids = {"Created": [row["id"] for row in rows], "Cancelled": cancelled, "Filled": [f["orderID"] for f in fills]}
+        orders = self.account.orders  # without those that were forgotten
+        found = {
+            f"orders{how}": [orders[int(id)].wire() for id in each if int(id) in orders] for how, each in ids.items()
+        }
+        return {**found, "ordersTriggered": []}
+
+    def _changed_trades(self, fills: Sequence[Wire]) -> Wire:
+        cuts = {"Opened": [f["tradeOpened"] for f in fills if "tradeOpened" in f],
+                "Reduced": [f["tradeReduced"] for f in fills if "tradeReduced" in f],
+                "Closed": [cut for f in fills for cut in f.get("tradesClosed", [])]}  # fmt: skip
+        trades = {how: [self.account.trades[int(cut["tradeID"])] for cut in each] for how, each in cuts.items()}
+        return {
+            f"trades{how}": [self.account.trade_wire(t, summary=True) for t in each] for how, each in trades.items()
+        }
 
     def _moving(self) -> Wire:
         account = self.account
         trades = [account.trade_wire(each) for each in account.open_trades()]
         positions = [account.position_wire(name) for name in dict.fromkeys(each["instrument"] for each in trades)]
         return {
-            "orders": [], "trades": [{name: each[name] for name in ("id", "unrealizedPL", "marginUsed")} for each in trades],
+            "orders": [],
+            "trades": [{name: each[name] for name in ("id", "unrealizedPL", "marginUsed")} for each in trades],
             "positions": [{
-                "instrument": each["instrument"], "netUnrealizedPL": each["unrealizedPL"], "marginUsed": each["marginUsed"],
-                "longUnrealizedPL": each["long"]["unrealizedPL"], "shortUnrealizedPL": each["short"]["unrealizedPL"],
+                "instrument": each["instrument"], "marginUsed": each["marginUsed"],
+                "netUnrealizedPL": each["unrealizedPL"], "longUnrealizedPL": each["long"]["unrealizedPL"],
+                "shortUnrealizedPL": each["short"]["unrealizedPL"],
             } for each in positions],
         }  # fmt: skip
 
@@ -174,11 +175,8 @@ class Routes:
         return None if fields["type"] in SERVED else refused(501, "", f"{fields['type']} orders are not served")
 
     def _replace_order(self, request: Request, plan: Plan) -> Reply:
-        start, fields, specifier = (
-            self.account.last,
-            (request.body or {}).get("order"),
-            request.params["orderSpecifier"],
-        )
+        start, specifier = self.account.last, request.params["orderSpecifier"]
+        fields = (request.body or {}).get("order")
         if unfit := self._unserved(fields):
             return unfit
         order = self.account.find_order(specifier)
@@ -200,16 +198,11 @@ class Routes:
 
     def _too_late(self, specifier: str, start: int) -> Reply:
         record = self.account.refuse_cancel(specifier)
-        because = {"errorCode": "ORDER_DOESNT_EXIST", "errorMessage": "The Order specified does not exist"}
-        return self._done(404, start, orderCancelRejectTransaction=record, **because)
+        return self._done(404, start, orderCancelRejectTransaction=record, **because("ORDER_DOESNT_EXIST"))
 
     def _order(self, request: Request, _: Plan) -> Reply:
         order = self.account.find_order(request.params["orderSpecifier"])
-        return (
-            self._ok(order=order.wire())
-            if order
-            else refused(404, "NO_SUCH_ORDER", "The order ID specified does not exist")
-        )
+        return self._ok(order=order.wire()) if order else refused(404, "NO_SUCH_ORDER", "no such order")
 
     def _pending_orders(self, request: Request, _: Plan) -> Reply:
         return self._ok(orders=[each.wire() for each in reversed(self.account.pending())])
@@ -222,9 +215,7 @@ class Routes:
 
     def _trade(self, request: Request, _: Plan) -> Reply:
         trade = self.account.find_trade(request.params["tradeSpecifier"])
-        return (
-            self._ok(trade=self.account.trade_wire(trade)) if trade else refused(404, "NO_SUCH_TRADE", "no such trade")
-        )
+        return self._ok(trade=self.account.trade_wire(trade)) if trade else NO_TRADE
 
     def _open_trades(self, request: Request, _: Plan) -> Reply:
         return self._ok(trades=[self.account.trade_wire(each) for each in reversed(self.account.open_trades())])
@@ -234,49 +225,49 @@ class Routes:
         return self._ok(trades=listed(rows, request.query, "OPEN"))
 
     def _close_trade(self, request: Request, plan: Plan) -> Reply:
-        start, specifier, said = (
-            self.account.last,
-            request.params["tradeSpecifier"],
-            (request.body or {}).get("units", "ALL"),
-        )
-        trade = self.account.find_trade(specifier)
+        start, trade = self.account.last, self.account.find_trade(request.params["tradeSpecifier"])
         if trade is None or not trade.units:
             record = self.account.refuse_close("TRADE_DOESNT_EXIST", "TRADE_CLOSE")
-            return self._done(
-                404, start, orderRejectTransaction=record, errorCode="TRADE_DOESNT_EXIST", errorMessage="no such trade"
-            )
-        units = units_of(said, abs(trade.units))
+            return self._done(404, start, orderRejectTransaction=record, **because("TRADE_DOESNT_EXIST"))
+        units = units_of((request.body or {}).get("units", "ALL"), abs(trade.units))
         if units is None or units > abs(trade.units):
             code = "CLOSE_TRADE_UNITS_EXCEED_TRADE_SIZE" if units else "CLOSE_TRADE_PARTIAL_UNITS_MISSING"
             record = self.account.refuse_close(code, "TRADE_CLOSE", instrument=trade.instrument)
-            return Reply(400, {"orderRejectTransaction": record, "errorCode": code, "errorMessage": code})
+            return Reply(400, {"orderRejectTransaction": record, **because(code)})
         return self._placed(200, start, self.account.close_trade(trade, units, plan=plan))
 
     def _protect_trade(self, request: Request, plan: Plan) -> Reply:
-        start, account, body = self.account.last, self.account, request.body or {}
-        trade = account.find_trade(request.params["tradeSpecifier"])
+        start, body, parts = self.account.last, request.body or {}, {}
+        trade = self.account.find_trade(request.params["tradeSpecifier"])
         if trade is None:
-            return refused(404, "NO_SUCH_TRADE", "The trade ID specified does not exist")
+            return NO_TRADE
         if "trailingStopLoss" in body:
             return refused(501, "", "trailing stops are not served")
-        parts: Wire = {}
-        for name, kind in PROTECTIONS.items():
-            if name not in body:
-                continue
-            standing = account.dependent(trade.id, kind)
-            standing = standing if standing and standing.state == "PENDING" else None
-            if body[name] is not None:
-                record = account.place({"type": kind, "tradeID": str(trade.id), **body[name]}, plan, replaces=standing)
-                if "rejectReason" in record:
-                    return self._placed(400, start, record, f"{name}Order")
-                parts[f"{name}OrderTransaction"] = record
-                parts[f"{name}OrderFillTransaction"] = self._ending(start, record["id"], "ORDER_FILL")
-                parts[f"{name}OrderCreatedCancelTransaction"] = self._ending(start, record["id"], "ORDER_CANCEL")
-            elif standing:
-                account.cancel(standing.id, "CLIENT_REQUEST")
-            if standing:
-                parts[f"{name}OrderCancelTransaction"] = self._ending(start, str(standing.id), "ORDER_CANCEL")
+        for name in (each for each in PROTECTIONS if each in body):
+            parts |= self._set_dependent(trade, name, body[name], plan)
+        rejected = [row for name, row in parts.items() if row and "rejectReason" in row]
+        if rejected:
+            kept = {name: row for name, row in parts.items() if row in rejected}
+            return self._done(400, start, **kept, **because(rejected[0]["rejectReason"]))
         return self._done(200, start, **parts)
+
+    def _set_dependent(self, trade: Trade, name: str, detail: Wire | None, plan: Plan) -> Wire:
+        """Set, replace or (null) clear a trade's stop or target: its transactions by their names."""
+        start, standing = self.account.last, self.account.dependent(trade.id, PROTECTIONS[name])
+        standing = standing if standing and standing.state == "PENDING" else None
+        parts: Wire = {}
+        if detail is not None:
+            fields = {"type": PROTECTIONS[name], "tradeID": str(trade.id), **detail}
+            record = self.account.place(fields, plan, replaces=standing)
+            if "rejectReason" in record:
+                return {f"{name}OrderRejectTransaction": record}
+            parts = {"": record, "Fill": self._ending(start, record["id"], "ORDER_FILL"),
+                     "CreatedCancel": self._ending(start, record["id"], "ORDER_CANCEL")}  # fmt: skip
+        elif standing:
+            self.account.cancel(standing.id, "CLIENT_REQUEST")
+        if standing:
+            parts["Cancel"] = self._ending(start, str(standing.id), "ORDER_CANCEL")
+        return {f"{name}Order{part}Transaction": row for part, row in parts.items()}
 
     def _traded(self) -> Iterable[str]:
         return dict.fromkeys(each.instrument for each in self.account.trades.values())
@@ -295,29 +286,23 @@ class Routes:
         return self._ok(position=self.account.position_wire(name))
 
     def _close_position(self, request: Request, plan: Plan) -> Reply:
-        """A side that is not named is left alone, unless none is: then both are closed."""
-        start, account, name = self.account.last, self.account, request.params["instrument"]
-        body = request.body or {"longUnits": "ALL", "shortUnits": "ALL"}
-        trades, parts = account.open_trades(name), {}
+        """A side that is not named is left alone, unless none is: then what is held is closed."""
+        start, name, parts = self.account.last, request.params["instrument"], {}
         for side, sign in (("long", 1), ("short", -1)):
-            said = str(body.get(f"{side}Units", "NONE"))
-            held = sum((abs(each.units) for each in trades if each.units * sign > 0), Decimal(0))
-            units = units_of(said, held)
-            if said == "NONE" or (not held and not request.body):
+            trades = [each.units for each in self.account.open_trades(name) if each.units * sign > 0]
+            held = abs(sum(trades, Decimal(0)))
+            said = (request.body or {f"{side}Units": "ALL" if held else "NONE"}).get(f"{side}Units", "NONE")
+            if said == "NONE":
                 continue
-            if units is None or not held or units > held:
+            units = units_of(said, held)
+            if not units or units > held:
                 code = "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE" if held else "CLOSEOUT_POSITION_DOESNT_EXIST"
-                record = account.refuse_close(code, "POSITION_CLOSEOUT", instrument=name)
-                return self._done(
-                    400 if held else 404,
-                    start,
-                    **{f"{side}OrderRejectTransaction": record},
-                    errorCode=code,
-                    errorMessage=code,
-                )
-            record = account.close_position(name, -sign * units, said, plan=plan)
-            parts |= {f"{side}OrderCreateTransaction": record, f"{side}OrderFillTransaction": self._ending(start, record["id"], "ORDER_FILL"),
-                      f"{side}OrderCancelTransaction": self._ending(start, record["id"], "ORDER_CANCEL")}  # fmt: skip
+                record = self.account.refuse_close(code, "POSITION_CLOSEOUT", instrument=name)
+                rejected = {f"{side}OrderRejectTransaction": record, **because(code)}
+                return self._done(400 if held else 404, start, **rejected)
+            record = self.account.close_position(name, -sign * units, said, plan=plan)
+            ended = {part: self._ending(start, record["id"], f"ORDER_{part.upper()}") for part in ("Fill", "Cancel")}
+            parts |= {f"{side}Order{part}Transaction": row for part, row in {"Create": record, **ended}.items()}
         return self._done(200, start, **parts)
 
     # ------------------------------------------------------------ transactions
@@ -346,16 +331,20 @@ class Routes:
 
     def _pages(self, request: Request, _: Plan) -> Reply:
         query, size = request.query, int(request.query.get("pageSize", "100"))
-        first, last = (
-            read_time(query[end]) if end in query else now
-            for end, now in (("from", self.account.created), ("to", Time(self.account.now())))
-        )
         if not 0 < size <= 1000:
             return refused(400, "", "Invalid value specified for 'pageSize'")
-        ids = [int(row["id"]) for row in self.account.transactions if first <= row["time"] <= last]
+        first = read_time(query["from"]) if "from" in query else self.account.created
+        last = read_time(query["to"]) if "to" in query else Time(self.account.now())
+        ids = [row["id"] for row in self.account.transactions if first <= row["time"] <= last]
         base = f"{self.url()}/v3/accounts/{self.account.id}/transactions/idrange"
-        pages = [f"{base}?from={ids[at]}&to={ids[min(at + size, len(ids)) - 1]}" for at in range(0, len(ids), size)]
+        pages = [
+            f"{base}?from={page[0]}&to={page[-1]}" for page in (ids[n : n + size] for n in range(0, len(ids), size))
+        ]
         return self._ok(**{"from": first, "to": last}, pageSize=size, count=len(ids), pages=pages)
+
+
+def because(code: str) -> Wire:
+    return {"errorCode": code, "errorMessage": f"rejected: {code}"}
 
 
 def units_of(said: str, held: Decimal) -> Decimal | None:
