@@ -31,6 +31,8 @@ from tests.venues.oanda_schema import Operation, described
 from tests.venues.oanda_values import AS_RULED, Instrument, Order, Plan, Quote, Trade
 from tests.venues.oanda_wire import SECOND, Reply, Request, Time, Wire, read_json, refused, rendered
 
+Strings = Mapping[str, str]
+
 
 class Oanda:
     """One account at a venue. clock gives nanoseconds; with fill_on_next_price a market order waits for a new quote."""
@@ -54,16 +56,8 @@ class Oanda:
         self._trades: dict[str, bool] = {}  # instruments, and whether their market is open but for faults
         self._bars: dict[str, list[Bar]] = {}
         self._lock = threading.RLock()
-        self._account = Account(
-            id,
-            currency,
-            Decimal(balance),
-            instruments,
-            self._now,
-            hedging=hedging,
-            fill_on_next_price=fill_on_next_price,
-        )
         self.script(*faults)
+        self._account = Account(id, currency, Decimal(balance), instruments, self._now, hedging, fill_on_next_price)
         self._server = Server(self._answer, context)
         self._handlers = Routes(self._account, self._bars, lambda: self.url).table()
 
@@ -115,11 +109,8 @@ class Oanda:
             self._pass_time()
             self._trades[instrument] = tradeable
             is_open = tradeable and not self._active(MarketClosed)
-            quote = Quote(
-                *map(self._account.instruments[instrument].price, (Decimal(bid), Decimal(ask))),
-                Time(self._now()),
-                is_open,
-            )
+            exact = self._account.instruments[instrument].price
+            quote = Quote(exact(Decimal(bid)), exact(Decimal(ask)), Time(self._now()), is_open)
             self._account.begin("0")
             self._account.move(instrument, quote, stops_sleep=bool(self._active(StopsAsleep)))
 
@@ -198,25 +189,19 @@ class Oanda:
 
     # ------------------------------------------------------------ a request
 
-    def _answer(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Reply:
+    def _answer(self, method: str, path: str, query: Strings, headers: Strings, raw: bytes) -> Reply:
         try:
             with self._lock:
                 self._pass_time()
                 reply = self._authorised(method, path, query, headers, raw)
-                stamps = (
-                    ("RequestID", str(len(self.requests))),
-                    ("Date", formatdate(self._now() / SECOND, usegmt=True)),
-                )
+                date = formatdate(self._now() // SECOND, usegmt=True)
+                stamps = (("RequestID", str(len(self.requests))), ("Date", date))
                 return replace(reply, headers=(*reply.headers, *stamps))
         except Exception as error:  # kept for the test's own thread; the server answers 500
             self.errors.append(error)
             raise
 
-    def _authorised(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], raw: bytes
-    ) -> Reply:
+    def _authorised(self, method: str, path: str, query: Strings, headers: Strings, raw: bytes) -> Reply:
         operation = self.description.match(method, path)
         route, params = (operation.route, operation.params) if isinstance(operation, Operation) else ("", {})
         body, unix = read_json(raw), headers.get("Accept-Datetime-Format") == "UNIX"
@@ -242,7 +227,8 @@ class Oanda:
         reply = self._handle(request, plan)
         for fault in faults:
             reply = fault.after(self, request, reply)
-        self.said[request.question] = reply
+        if not (reply.hangs or reply.drops):
+            self.said[request.question] = reply
         return reply
 
     def _fitting(self, request: Request) -> Iterable[Fault]:
@@ -287,6 +273,8 @@ class Server:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._ends.set)
         self._thread.join(10.0)
+        if self._thread.is_alive():
+            raise RuntimeError("the loopback server does not end")
 
     async def _serve(self) -> None:
         self._loop, self._ends = asyncio.get_running_loop(), asyncio.Event()
@@ -306,9 +294,8 @@ class Server:
             if incoming.transport:
                 incoming.transport.abort()
             return web.Response()
-        return web.Response(
-            status=reply.status, body=reply.encoded(), headers=dict(reply.headers), content_type="application/json"
-        )
+        headers = {"Content-Type": "application/json", **dict(reply.headers)}
+        return web.Response(status=reply.status, body=reply.encoded(), headers=headers)
 
     async def _wait(self, seconds: float | None) -> None:
         """So long, for ever, or until the venue ends."""

@@ -24,8 +24,8 @@ class Account:
     """now gives the venue's own time, skew included."""
 
     def __init__(
-        self, id: str, currency: str, balance: Decimal, instruments: Iterable[Instrument], now: Callable[[], int], *,
-        hedging: bool = False, fill_on_next_price: bool = False,
+        self, id: str, currency: str, balance: Decimal, instruments: Iterable[Instrument], now: Callable[[], int],
+        hedging: bool, fill_on_next_price: bool,
     ) -> None:  # fmt: skip
         self.id, self.currency, self.now = id, currency, now
         self.hedging, self.fill_on_next_price = hedging, fill_on_next_price

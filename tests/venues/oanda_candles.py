@@ -21,7 +21,7 @@ UNITS = {"S": 1, "M": 60, "H": 3600}
 GRANULARITIES = (  # weeks and months are not served
     "S5", "S10", "S15", "S30", "M1", "M2", "M4", "M5", "M10", "M15", "M30",
     "H1", "H2", "H3", "H4", "H6", "H8", "H12", "D",
-)  # fmt: skip  # weeks and months are not served
+)  # fmt: skip
 SIDES = {"M": ("mid", 0), "B": ("bid", -1), "A": ("ask", 1)}
 MOST = 5000
 

@@ -152,8 +152,10 @@ class Garbled(Fault):
 
     def after(self, venue: Oanda, request: Request, reply: Reply) -> Reply:
         whole = reply.encoded()
-        pages = {"html": b"<html><body>Just a moment...</body></html>", "truncated": whole[: len(whole) // 2]}
-        return replace(reply, body={**pages, "empty": b"", "list": b"[]"}[self.how])
+        page = b"<html><body>Just a moment...</body></html>"
+        body = {"html": page, "truncated": whole[: len(whole) // 2], "empty": b"", "list": b"[]"}[self.how]
+        kind = (("Content-Type", "text/html"),) if self.how == "html" else ()
+        return replace(reply, body=body, headers=(*reply.headers, *kind))
 
 
 # ---------------------------------------------------------------- what an answer says

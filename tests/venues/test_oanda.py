@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 import threading
 import time
@@ -47,7 +48,7 @@ class Client:
 
     def __post_init__(self) -> None:
         self.http = httpx2.Client(
-            base_url=f"{self.venue.url}/v3", headers=self.venue.headers, timeout=0.3, verify=TRUST
+            base_url=f"{self.venue.url}/v3", headers=self.venue.headers, timeout=5.0, verify=TRUST
         )
 
     def ask(self, method: str, path: str, **more: object) -> httpx2.Response:
@@ -157,12 +158,14 @@ def test_a_body_that_is_no_json_is_refused(client: Client) -> None:
 
 
 def test_an_answer_that_breaks_the_description_is_the_tests_error(description: Path) -> None:
+    badly_named = [Instrument("EUR/USD")]
     with (
-        pytest.raises(SchemaViolation, match=r"summary 200 at account: .*'equity'"),
-        Oanda(description, Clock()) as venue,
+        pytest.raises(SchemaViolation, match=r"instruments 200 at instruments.0.name: 'EUR/USD'"),
+        Oanda(description, Clock(), instruments=badly_named) as venue,
+        httpx2.Client(verify=TRUST) as http,
     ):
-        venue._account.summary_wire = lambda: {"equity": "1"}
-        assert httpx2.get(f"{venue.url}/v3/accounts/{venue.id}/summary", headers=venue.headers).status_code == 500
+        path = f"{venue.url}/v3/accounts/{venue.id}/instruments"
+        assert http.get(path, headers=venue.headers).status_code == 500
 
 
 def test_another_token_or_account_is_refused_and_no_token_is_logged(client: Client) -> None:
@@ -509,6 +512,23 @@ def test_financing_is_a_transaction_of_its_own(opened: Opened) -> None:
     assert client.summary()["balance"] == "99996.6998" and client.get("/trades/4")["trade"]["financing"] == "-3.3002"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_account_adds_up_whatever_happens(opened: Opened, seed: int) -> None:
+    dice = random.Random(seed)
+    client = opened(balance="20000", hedging=seed == 2)
+    client.venue.price("USD_JPY", "149.995", "150.005")
+    for _ in range(30):
+        client.order(dice.choice([-9000, -500, 500, 9000]), dice.choice(["EUR_USD", "USD_JPY"]))
+        client.venue.mid("EUR_USD", f"{dice.uniform(1.0, 1.2):.5f}")
+        client.venue.mid("USD_JPY", f"{dice.uniform(140.0, 160.0):.3f}")
+        client.venue.finance()
+    account, rows = client.get("")["account"], client.venue.transactions
+    flows = sum(row.get("pl", 0) + row.get("financing", 0) + row.get("amount", 0) for row in rows)
+    assert Decimal(account["balance"]) == flows
+    assert Decimal(account["NAV"]) == flows + sum(Decimal(each["unrealizedPL"]) for each in account["trades"])
+    assert Decimal(account["pl"]) == sum(trade.realized for trade in client.venue.trades.values())
+
+
 # ---------------------------------------------------------------- transactions and changes
 
 
@@ -605,6 +625,7 @@ def test_candles_come_by_count_or_range(client: Client) -> None:
 
 
 def lost(client: Client, **order: object) -> None:
+    client.http.timeout = 0.3
     with pytest.raises((httpx2.TimeoutException, httpx2.RemoteProtocolError)):
         client.order(1000, **order)
 
@@ -756,10 +777,8 @@ def test_a_script_may_reject_or_kill_an_order(opened: Opened) -> None:
 
 
 def test_an_order_may_fill_in_parts_over_the_next_prices(opened: Opened) -> None:
-    client, named = (
-        opened(faults.Partial(faults.POST_ORDER, "0.3", "0.5")),
-        {**NAMED, "tradeClientExtensions": {"id": "trade"}},
-    )
+    client = opened(faults.Partial(faults.POST_ORDER, "0.3", "0.5"))
+    named = {**NAMED, "tradeClientExtensions": {"id": "trade"}}
     assert client.order(1000, timeInForce="IOC", **named).json()["orderFillTransaction"]["units"] == "300"
     held = [client.venue.mid("EUR_USD", price) or int(client.venue.held("EUR_USD")) for price in ("1.2", "1.3", "1.4")]
     assert held == [800, 1000, 1000]
@@ -800,6 +819,7 @@ def test_a_cancel_may_come_too_late_or_its_reply_be_lost(opened: Opened) -> None
     client = opened(faults.FillFirst(), faults.NoReply(faults.CANCEL.at(2), accepted=True))
     ids = [client.order(1, type="LIMIT", price="1").json()["orderCreateTransaction"]["id"] for _ in range(2)]
     assert client.put(f"/orders/{ids[0]}/cancel").json()["errorCode"] == "ORDER_DOESNT_EXIST"
+    client.http.timeout = 0.3
     with pytest.raises(httpx2.ReadTimeout):
         client.put(f"/orders/{ids[1]}/cancel")
     assert [client.get(f"/orders/{id}")["order"]["state"] for id in ids] == ["FILLED", "CANCELLED"]
@@ -897,12 +917,17 @@ def test_chaos_draws_the_same_faults_from_the_same_seed(opened: Opened) -> None:
     assert runs[0] == runs[1] and len({each[:30] for each in runs[0]}) == 3
 
 
+def test_a_script_counts_from_when_it_was_given(client: Client) -> None:
+    client.order(1)
+    client.venue.script(faults.HttpError(faults.POST_ORDER.at(2)))
+    assert [client.order(1).status_code for _ in range(3)] == [201, 502, 201]
+
+
 # ---------------------------------------------------------------- the end
 
 
 def test_hanging_requests_block_neither_the_others_nor_the_end(opened: Opened) -> None:
     client = opened(faults.NoReply(faults.SUMMARY.at(1, 3)))
-    client.http.timeout = 10.0
     ended: list[Exception] = []
 
     def hang() -> None:
