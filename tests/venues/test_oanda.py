@@ -628,6 +628,7 @@ def lost(client: Client, **order: object) -> None:
     client.http.timeout = 0.3
     with pytest.raises((httpx2.TimeoutException, httpx2.RemoteProtocolError)):
         client.order(1000, **order)
+    client.http.timeout = 5.0
 
 
 @pytest.mark.parametrize("drops", [False, True])
