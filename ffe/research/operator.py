@@ -21,7 +21,6 @@ class ScriptedOperator:
             _check(command, engine)
         self.engine, self.re_arms_daily = engine, re_arms_daily
         self.script = deque(sorted(script, key=lambda command: command.time))
-        self.re_arms = 0
 
     def due(self, time: Nanos) -> Iterable[Command]:
         """The commands given by now; asked after the Bars of an instant, each once the one before it was obeyed."""
@@ -34,7 +33,6 @@ class ScriptedOperator:
             if command.act is not Act.RE_ARM or self._has_something_to_clear():
                 yield replace(command, time=time)  # it was given since the Bars before; no event's time goes back
         if self.re_arms_daily and self._is_morning_after(time):
-            self.re_arms += 1
             yield Command(time, Act.RE_ARM, "the scripted operator")
 
     def _has_something_to_clear(self) -> bool:
