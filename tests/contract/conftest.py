@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+
 import pytest
 
-from tests.contract.worlds import LoopbackBinance, SimulatedSpot, World
+from ffe.brokers.oanda_broker import OandaClient
+from tests.contract.worlds import START, LoopbackBinance, LoopbackOanda, SimulatedMargin, SimulatedSpot, World
+from tests.venues.oanda import Oanda
+from tests.venues.oanda_values import Instrument
+
+WORLDS = (SimulatedSpot, LoopbackBinance, SimulatedMargin, LoopbackOanda)
 
 
-@pytest.fixture(params=[SimulatedSpot, LoopbackBinance], ids=lambda world: world.name)
-def world(request: pytest.FixtureRequest) -> World:
+@pytest.fixture(params=WORLDS, ids=lambda world: world.name)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     kind = request.param
-    return kind(*request.getfixturevalue("binance")) if kind is LoopbackBinance else kind()
+    if kind is LoopbackBinance:
+        yield kind(*request.getfixturevalue("binance"))
+    elif kind is LoopbackOanda:
+        description = request.getfixturevalue("shared_data") / "oanda-v20-openapi.json"
+        pair = Instrument("EUR_USD", half_spread=Decimal(0))
+        with (
+            Oanda(description, lambda: START, instruments=[pair], fill_on_next_price=True) as venue,
+            closing(OandaClient("loopback", venue.id, venue.url, timeout=2.0)) as client,
+        ):
+            yield kind(venue, client)
+    else:
+        yield kind()

@@ -17,6 +17,8 @@ import numpy as np
 from ffe.book import Book
 from ffe.brokers.ccxt_broker import CcxtBroker, instruments
 from ffe.brokers.faults import AnyFault, Partial, Reject, Timeout
+from ffe.brokers.oanda_broker import OandaBroker, OandaClient
+from ffe.brokers.oanda_broker import instruments as oanda_instruments
 from ffe.brokers.sim import SimBroker
 from ffe.brokers.venue import VenueBroker
 from ffe.kernels import fills
@@ -55,6 +57,10 @@ from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.limits import GateLimits
 from tests.venues import faults
 from tests.venues.binance import Binance
+from tests.venues.oanda import Oanda
+from tests.venues.oanda_faults import POST_ORDER, PROTECT, NoReply
+from tests.venues.oanda_faults import Partial as PartialAtOanda
+from tests.venues.oanda_faults import Reject as RejectAtOanda
 from tests.venues.play import play
 from tests.venues.server import Server
 
@@ -80,8 +86,9 @@ class World(ABC):
 
     @property
     def universe(self) -> Universe:
-        kind = AccountKind.SPOT
-        account = Account(self.instrument.venue, kind, self.instrument.quote, rests_targets=False)
+        on_margin = self.instrument.margin_rate < 1.0
+        kind = AccountKind.MARGIN if on_margin else AccountKind.SPOT
+        account = Account(self.instrument.venue, kind, self.instrument.quote, rests_targets=on_margin)
         return Universe((self.instrument,), (account,), self.instrument.quote)
 
     # ------------------------------------------------------------ the market
@@ -189,17 +196,10 @@ class World(ABC):
 DIGITS = str.maketrans("0189", "wxyz")  # of base 16 into the alphabet of our ids
 
 
-class SimulatedSpot(World):
-    """The simulated venue, with what the loopback Binance says of its market."""
-
-    name = "simulated spot"
-    mid, qty = 50_000.0, 0.2
+class Simulated(World):
+    """The simulated venue; its instrument is what the loopback one of the same kind says of its market."""
 
     def __init__(self) -> None:
-        self.instrument = Instrument(
-            Venue("coins"), Symbol("BTC/USDT"), AssetClass.CRYPTO, Currency("BTC"), Currency("USDT"), "24/7",
-            tick=0.01, lot=1e-5, minimum_qty=1e-5, minimum_notional=5.0, fee=0.001, fee_in_base=True,
-        )  # fmt: skip
         super().__init__()
         self.broker = SimBroker(self.universe, self.instrument.venue, CASH)
 
@@ -220,6 +220,24 @@ class SimulatedSpot(World):
 
     def stops_at_venue(self) -> list[tuple[Price, Qty]]:
         return [(w.order.stop, w.left) for w in self.broker._resting.values() if isinstance(w.order, Protect)]
+
+
+class SimulatedSpot(Simulated):
+    name = "simulated spot"
+    mid, qty = 50_000.0, 0.2
+    instrument = Instrument(
+        Venue("coins"), Symbol("BTC/USDT"), AssetClass.CRYPTO, Currency("BTC"), Currency("USDT"), "24/7",
+        tick=0.01, lot=1e-5, minimum_qty=1e-5, minimum_notional=5.0, fee=0.001, fee_in_base=True, fee_step=1e-8,
+    )  # fmt: skip
+
+
+class SimulatedMargin(Simulated):
+    name = "simulated margin"
+    mid, qty = 1.25, 10_000.0
+    instrument = Instrument(
+        Venue("forex"), Symbol("EUR/USD"), AssetClass.FOREX, Currency("EUR"), Currency("USD"), "forex",
+        tick=1e-5, lot=1.0, minimum_qty=1.0, shortable=True, margin_rate=0.05,
+    )  # fmt: skip
 
 
 class LoopbackBinance(World):
@@ -256,3 +274,51 @@ class LoopbackBinance(World):
 
     def stops_at_venue(self) -> list[tuple[Price, Qty]]:
         return [(float(order.stop), float(order.left)) for order in self.venue.open_orders() if order.stop]
+
+
+class LoopbackOanda(World):
+    """Our own client over HTTP, and a venue on loopback that is held to OANDA's published description."""
+
+    name = "OANDA"
+    mid, qty = 1.25, 10_000.0
+    pair = "EUR_USD"
+
+    def __init__(self, venue: Oanda, client: OandaClient) -> None:
+        self.venue = venue
+        venue.clock = lambda: self.now
+        (self.instrument,) = oanda_instruments(client, Venue("forex"), ["EUR/USD"])
+        super().__init__()
+        venue.mid(self.pair, str(self.mid))
+        self.broker = OandaBroker(self.universe, self.instrument.venue, client, lambda: self.now)
+
+    def trade(self, market: Quotes | Bars) -> None:
+        if isinstance(market, Quotes):
+            self.venue.mid(self.pair, str(round(market.quotes[0].mid, 5)))
+            return
+        for bar in market.bars:
+            for there in (bar.low, bar.high, bar.close):
+                self._walk(round(there, 5))
+
+    def _walk(self, there: Price) -> None:
+        here = float(self.venue._account.quotes[self.pair].mid)
+        for level in sorted({price for price, _ in self.stops_at_venue()}, reverse=there < here):
+            if min(here, there) <= level <= max(here, there):
+                self.venue.mid(self.pair, str(level))
+        self.venue.mid(self.pair, str(there))
+
+    def lose_answer(self, accepted: bool) -> None:
+        self.venue.script(NoReply(POST_ORDER, accepted, drops=True))
+
+    def refuse(self) -> None:
+        self.venue.script(RejectAtOanda(POST_ORDER), RejectAtOanda(PROTECT))
+
+    def fill_in_parts(self, *shares: float) -> None:
+        self.venue.script(PartialAtOanda(POST_ORDER, *map(str, shares)))
+
+    def at_venue(self) -> Qty:
+        return float(self.venue.held(self.pair))
+
+    def stops_at_venue(self) -> list[tuple[Price, Qty]]:
+        pending = [order for order in self.venue.orders.values() if order.state == "PENDING"]
+        stops = [order.wire() for order in pending if order.type == "STOP_LOSS"]
+        return [(float(stop["price"]), abs(float(self.venue.trades[int(stop["tradeID"])].units))) for stop in stops]
