@@ -61,7 +61,7 @@ from tests.venues.oanda import Oanda
 from tests.venues.oanda_faults import POST_ORDER, PROTECT, NoReply
 from tests.venues.oanda_faults import Partial as PartialAtOanda
 from tests.venues.oanda_faults import Reject as RejectAtOanda
-from tests.venues.play import play
+from tests.venues.play import play, play_oanda
 from tests.venues.server import Server
 
 START: Nanos = 1_750_000_000 * SECOND
@@ -292,19 +292,7 @@ class LoopbackOanda(World):
         self.broker = OandaBroker(self.universe, self.instrument.venue, client, lambda: self.now)
 
     def trade(self, market: Quotes | Bars) -> None:
-        if isinstance(market, Quotes):
-            self.venue.mid(self.pair, str(round(market.quotes[0].mid, 5)))
-            return
-        for bar in market.bars:
-            for there in (bar.low, bar.high, bar.close):
-                self._walk(round(there, 5))
-
-    def _walk(self, there: Price) -> None:
-        here = float(self.venue._account.quotes[self.pair].mid)
-        for level in sorted({price for price, _ in self.stops_at_venue()}, reverse=there < here):
-            if min(here, there) <= level <= max(here, there):
-                self.venue.mid(self.pair, str(level))
-        self.venue.mid(self.pair, str(there))
+        play_oanda(self.venue, market)
 
     def lose_answer(self, accepted: bool) -> None:
         self.venue.script(NoReply(POST_ORDER, accepted, drops=True))

@@ -1,4 +1,4 @@
-"""The same decisions in both worlds: one engine over the simulated venue, and over the real ccxt client.
+"""The same decisions in both worlds: one engine over the simulated venue, and over ccxt's client or our own for OANDA.
 
 The backtest takes instruments and lots from the loopback venue; the clock is virtual, nothing takes time, and prices
 move only at opens and closes. Then every decision record is the same, byte for byte, and equity the same to the cent.
@@ -7,14 +7,19 @@ move only at opens and closes. Then every decision record is the same, byte for 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
 
 import ccxt
 import numpy as np
 import pytest
 
 from ffe.brokers.ccxt_broker import CcxtBroker, instruments
+from ffe.brokers.oanda_broker import OandaBroker, OandaClient
+from ffe.brokers.oanda_broker import instruments as oanda_instruments
 from ffe.brokers.sim import SimBroker
 from ffe.data.barset import BarSet
 from ffe.engine import Engine, Session, run
@@ -22,6 +27,7 @@ from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.feeds.synthetic import synthetic
 from ffe.hours import Hours, instant
+from ffe.indicators import compare, on_edge, sma
 from ffe.model import (
     DAY,
     HOUR,
@@ -50,15 +56,18 @@ from ffe.records.encode import Stamp, encode_decision
 from ffe.research.columns import precompute
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import GateLimits, Rules
+from ffe.strategy import Columns, Signals
 from strategies.ma_cross import MaCross
 from tests.venues.binance import Binance
-from tests.venues.play import play
+from tests.venues.oanda import Oanda
+from tests.venues.oanda_values import Instrument
+from tests.venues.play import play, play_oanda
 from tests.venues.server import Server
 
-VENUE, USDT = Venue("coins"), Currency("USDT")
+VENUE, USDT, USD = Venue("there"), Currency("USDT"), Currency("USD")
 START, TRADED = instant("2024-01-01"), instant("2024-02-20")
 DAYS, CASH = 90, 100_000.0
-NARROW = GateLimits(var_ratio=0.03, correlation_threshold=0.65, drawdown_ratio=0.1)  # so that several layers speak
+PRICES = ("open", "high", "low", "close")
 STAMP = Stamp("session", "code", "config", "data")
 
 
@@ -87,78 +96,143 @@ class Kept:
         return Written.YES
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.time: Nanos = TRADED
+
+    def __call__(self) -> Nanos:
+        return self.time
+
+
+class Cross(MaCross):
+    """A moving-average cross that is always in the market where it may be: short instead of flat."""
+
+    def signals(self, bars: Columns) -> Signals:
+        above = compare(sma(bars.close, self.fast), sma(bars.close, self.slow))
+        return Signals(side=on_edge(above), confidence=self.confidence)
+
+
 @dataclass
 class Shown:
     """A feed that lets a venue trade at what it shows, before anyone else sees it, and winds the clock."""
 
     feed: BarFeed
-    venue: Binance
-    now: Nanos = TRADED
+    clock: Clock
+    trade: Callable[[Bars | Quotes], None]
 
     def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes]:
         for market in self.feed.events(awaited):
-            self.now = market.time
-            play(self.venue, market)
-            # What a close provokes meets the next open; what an open provokes trades at it.
-            self.venue.fill_on_next_price = isinstance(market, Bars)
+            self.clock.time = market.time
+            self.trade(market)
             yield market
 
 
-def market(universe: Universe, seed: int) -> BarSet:
-    """Hourly bars whose prices lie on the venue's ticks exactly."""
-    bars = synthetic(list(universe), HOUR, START, DAYS * 24, seed, volatility=0.9, correlation=0.6, price=500.0)
-    columns = ("open", "high", "low", "close")
-    return BarSet(tuple(replace(s, **{c: np.round(getattr(s, c), 2) for c in columns}) for s in bars))
+@dataclass(frozen=True, slots=True)
+class World:
+    """A venue's instruments, a live broker at it, and how to make it trade."""
+
+    universe: Universe
+    strategy: MaCross
+    gate: GateLimits
+    broker: Broker
+    clock: Clock
+    trade: Callable[[Bars | Quotes], None]
+    market: dict[str, float]  # volatility, correlation, price
+    decimals: int
+
+    def bars(self, seed: int) -> BarSet:
+        """Hourly bars whose prices lie on the venue's ticks exactly."""
+        bars = synthetic(list(self.universe), HOUR, START, DAYS * 24, seed, **self.market)
+        return BarSet(tuple(replace(s, **{c: np.round(getattr(s, c), self.decimals) for c in PRICES}) for s in bars))
+
+    def engine(self, bars: BarSet, hours: dict[InstrumentId, Hours]) -> Engine:
+        heard = precompute(self.strategy, bars, HOUR)
+        made = Engine(self.universe, hours, heard, Rules(self.gate), Session("session", HOUR))
+        for event in BarFeed(bars.between(START, TRADED), hours).events(frozenset):
+            if isinstance(event, Bars):
+                made.prime(event)
+        return made
 
 
-def engine(universe: Universe, bars: BarSet) -> Engine:
-    hours = {i.id: Hours.of(i.hours, START, START + DAYS * DAY) for i in universe}
-    strategy = MaCross(fast=8, slow=24, confidence=75)
-    made = Engine(universe, hours, precompute(strategy, bars, HOUR), Rules(NARROW), Session("session", HOUR))
-    for event in BarFeed(bars.between(START, TRADED), hours).events(frozenset):
-        if isinstance(event, Bars):
-            made.prime(event)
-    return made
+def at_binance(server: Server, client: ccxt.binance) -> World:
+    found = instruments(client, VENUE, ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT"])
+    universe = Universe(found, (Account(VENUE, AccountKind.SPOT, USDT, rests_targets=False),), USDT)
+    clock, venue = Clock(), Binance(cash={"USDT": CASH})
+    venue.checks_time, venue.weight_limit, venue.clock, server.app = False, 10**9, clock, venue
+    client.options["hasAlreadyAuthenticatedSuccessfully"] = False
+
+    def trade(market: Bars | Quotes) -> None:
+        play(venue, market)
+        # What a close provokes meets the next open; what an open provokes trades at it.
+        venue.fill_on_next_price = isinstance(market, Bars)
+
+    broker = CcxtBroker(universe, VENUE, client, clock, TRADED)
+    gate = GateLimits(var_ratio=0.03, correlation_threshold=0.65, drawdown_ratio=0.1)  # so that several layers speak
+    cross = MaCross(fast=8, slow=24, confidence=75)
+    return World(
+        universe, cross, gate, broker, clock, trade, {"volatility": 0.9, "correlation": 0.6, "price": 500.0}, 2
+    )
+
+
+def at_oanda(venue: Oanda, clock: Clock, client: OandaClient) -> World:
+    found = oanda_instruments(client, VENUE, ["EUR/USD", "GBP/USD", "AUD/USD", "NZD/USD"])
+    universe = Universe(found, (Account(VENUE, AccountKind.MARGIN, USD),), USD)
+
+    def trade(market: Bars | Quotes) -> None:
+        play_oanda(venue, market)
+        venue._account.fill_on_next_price = isinstance(market, Bars)
+
+    broker = OandaBroker(universe, VENUE, client, clock)
+    gate = GateLimits(var_ratio=0.01, correlation_threshold=0.6, drawdown_ratio=0.02, volatility_ratio=0.02)
+    cross = Cross(fast=8, slow=24, confidence=75)
+    market = {"volatility": 0.3, "correlation": 0.6, "price": 1.25}
+    return World(universe, cross, gate, broker, clock, trade, market, decimals=5)
 
 
 def drive(feed: BarFeed | Shown, made: Engine, broker: Broker) -> Kept:
     kept, venues = Kept(), Venues(made.universe, [broker])
-    operator = ScriptedOperator(made)
-    run(merge(feed, operator, venues, made.awaited), made, venues, kept)
+    run(merge(feed, ScriptedOperator(made), venues, made.awaited), made, venues, kept)
     return kept
 
 
-def worlds(server: Server, client: ccxt.binance, symbols: Sequence[str], seed: int) -> tuple[Kept, Kept]:
+def both(world: World, seed: int) -> tuple[Kept, Kept]:
     """A backtest and a live session of the same market."""
-    account = Account(VENUE, AccountKind.SPOT, USDT, rests_targets=False)
-    universe = Universe(instruments(client, VENUE, list(symbols)), (account,), USDT)
-    bars = market(universe, seed)
+    bars = world.bars(seed)
     played = bars.between(TRADED, START + DAYS * DAY)
-    hours = {i.id: Hours.of(i.hours, START, START + DAYS * DAY) for i in universe}
-    backtest = drive(BarFeed(played, hours), engine(universe, bars), SimBroker(universe, VENUE, CASH))
-
-    live = engine(universe, bars)
-    server.app = venue = Binance(cash={"USDT": CASH})
-    venue.checks_time, venue.weight_limit = False, 10**9
-    shown = Shown(BarFeed(played, hours), venue)
-    venue.clock = lambda: shown.now
-    client.options["hasAlreadyAuthenticatedSuccessfully"] = False
-    broker = CcxtBroker(universe, VENUE, client, lambda: shown.now, TRADED)
-    return backtest, drive(shown, live, broker)
+    hours = {i.id: Hours.of(i.hours, START, START + DAYS * DAY) for i in world.universe}
+    simulated = SimBroker(world.universe, VENUE, CASH)
+    backtest = drive(BarFeed(played, hours), world.engine(bars, hours), simulated)
+    live = drive(Shown(BarFeed(played, hours), world.clock, world.trade), world.engine(bars, hours), world.broker)
+    return backtest, live
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 4])
-def test_a_live_session_decides_what_its_backtest_decided(binance: tuple[Server, ccxt.binance], seed: int) -> None:
-    backtest, live = worlds(*binance, ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT"], seed)
+def assert_same(backtest: Kept, live: Kept, reverses: bool) -> None:
     assert live.records == backtest.records
     assert live.equity == backtest.equity
     causes = Counter(a.fill.cause for a in live.answers if isinstance(a, Filled))
     refused = Counter(d.reason for d in live.decisions if d.disposition is Disposition.REFUSED)
-    released = [d for d in live.decisions if d.follows and d.disposition is Disposition.SENT]
-    print(
-        f"seed {seed}: {len(live.records)} decisions, {dict(causes)}, refused {dict(refused)}, {len(released)} released"
-    )
+    before = {d.id: d.disposition for d in live.decisions}
+    released = Counter(before[d.follows] for d in live.decisions if d.follows and d.disposition is Disposition.SENT)
+    print(f"{len(live.records)} decisions, {dict(causes)}, refused {dict(refused)}, released {dict(released)}")
     assert not [a for a in live.answers if isinstance(a, Failed | Rejected)]
-    assert causes[Cause.ENTRY] >= 20 and causes[Cause.STOP] >= 1 and released
+    assert causes[Cause.ENTRY] >= 20 and causes[Cause.STOP] >= 1 and released[Disposition.QUEUED]
     assert sum(refused.values()) >= 5 and len(refused) >= 3
+    assert bool(released[Disposition.REVERSING]) is reverses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_session_at_binance_decides_what_its_backtest_decided(
+    binance: tuple[Server, ccxt.binance], seed: int
+) -> None:
+    assert_same(*both(at_binance(*binance), seed), reverses=False)  # nothing is short on spot
+
+
+@pytest.mark.slow
+def test_a_session_at_oanda_decides_what_its_backtest_decided(shared_data: Path) -> None:
+    pairs = [Instrument(f"{base}_USD", half_spread=Decimal(0)) for base in ("EUR", "GBP", "AUD", "NZD")]
+    with (
+        Oanda(shared_data / "oanda-v20-openapi.json", clock := Clock(), instruments=pairs) as venue,
+        closing(OandaClient("loopback", venue.id, venue.url)) as client,
+    ):
+        assert_same(*both(at_oanda(venue, clock, client), seed=2), reverses=True)

@@ -1,12 +1,13 @@
-"""Makes a loopback Binance trade at what a replay shows: opens as they are, bars from their low over their high.
+"""Makes a loopback venue trade at what a replay shows: opens as they are, then towards what hurts the holder first.
 
-Inside a bar nothing gaps: on its way a price trades at every stop that rests there.
+Between bars prices gap, inside one they do not: on its way a price trades at every stop and target that rests there.
 """
 
 from __future__ import annotations
 
 from ffe.model import Bars, InstrumentId, Price, Quotes
 from tests.venues.binance import Binance
+from tests.venues.oanda import Oanda
 
 
 def play(venue: Binance, market: Quotes | Bars) -> None:
@@ -15,6 +16,7 @@ def play(venue: Binance, market: Quotes | Bars) -> None:
             venue.price(symbol_of(quote.instrument), quote.mid)
         return
     for bar in market.bars:
+        venue.price(symbol_of(bar.instrument), bar.open)
         for there in (bar.low, bar.high, bar.close):
             walk(venue, symbol_of(bar.instrument), there)
 
@@ -26,6 +28,33 @@ def walk(venue: Binance, symbol: str, there: Price) -> None:
         if min(here, there) <= stop <= max(here, there):
             venue.price(symbol, stop)
     venue.price(symbol, there)
+
+
+def play_oanda(venue: Oanda, market: Quotes | Bars) -> None:
+    if isinstance(market, Quotes):
+        for quote in market.quotes:
+            venue.mid(pair_of(quote.instrument), str(round(quote.mid, 5)))
+        return
+    for bar in market.bars:
+        pair = pair_of(bar.instrument)
+        venue.mid(pair, str(round(bar.open, 5)))
+        ends = (bar.low, bar.high) if venue.held(pair) >= 0 else (bar.high, bar.low)
+        for there in (*ends, bar.close):
+            walk_oanda(venue, pair, round(there, 5))
+
+
+def walk_oanda(venue: Oanda, pair: str, there: Price) -> None:
+    quotes = venue._account.quotes
+    here = float(quotes[pair].mid) if pair in quotes else there
+    resting = [order.wire() for order in venue.orders.values() if order.state == "PENDING" and order.instrument == pair]
+    for level in sorted({float(order["price"]) for order in resting if "price" in order}, reverse=there < here):
+        if min(here, there) < level < max(here, there):
+            venue.mid(pair, str(level))
+    venue.mid(pair, str(there))
+
+
+def pair_of(instrument: InstrumentId) -> str:
+    return instrument.partition(":")[2].replace("/", "_")
 
 
 def symbol_of(instrument: InstrumentId) -> str:
