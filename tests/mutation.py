@@ -388,7 +388,10 @@ def run(root: Path, todo: Sequence[Mutant], options: argparse.Namespace, console
         bar, caught = progress.add_task("mutants", total=len(todo)), {}
         for mutant, was_caught in race(todo, start, options.jobs):
             caught[mutant] = was_caught
-            progress.update(bar, advance=1, description=f"{mutant.file}, {len(caught) - sum(caught.values())} survive")
+            alive = len(caught) - sum(caught.values())
+            if len(caught) % 50 == 0 and not console.is_terminal:
+                console.print(f"{len(caught)} of {len(todo)}, {alive} survive")
+            progress.update(bar, advance=1, description=f"{mutant.file}, {alive} survive")
             progress.refresh()
     gc.unfreeze()
     return caught
