@@ -37,11 +37,12 @@ WIDE = with_rules(watch={"stop_ratio": 0.1, "target_ratio": 0.5}, size={"risk_pe
 
 
 def test_a_decisions_id_is_a_uuid_of_version_8_of_its_session_and_number_alone() -> None:
-    bits = int.from_bytes(sha256(b"run:7").digest()[:16])
     version, variant = 0xF << 76, 0xC000 << 48
-    made = Session("run", HOUR).decision(7)
-    assert made == str(UUID(int=bits & ~version & ~variant | 8 << 76 | 0x8000 << 48))
-    assert (UUID(made).version, UUID(made).variant) == (8, "specified in RFC 4122")
+    for number in range(1, 20):
+        bits = int.from_bytes(sha256(f"run:{number}".encode()).digest()[:16])
+        made = Session("run", HOUR).decision(number)
+        assert made == str(UUID(int=bits & ~version & ~variant | 8 << 76 | 0x8000 << 48))
+        assert (UUID(made).version, UUID(made).variant) == (8, "specified in RFC 4122")
 
 
 # ---------------------------------------------------------------- what a strategy hears
