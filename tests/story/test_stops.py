@@ -89,6 +89,16 @@ def test_where_no_target_rests_beside_a_stop_the_engine_watches_it() -> None:
     assert (outcome.cause, outcome.exit) == ("target", 105.3)
 
 
+def test_a_watched_target_is_reached_by_the_price_at_which_it_could_be_sold() -> None:
+    """Bought at 101, the target is 106.05, and what is sold gets a hundredth less than the mid."""
+    wide = replace(BTC, spread=0.02)
+    scene = Scene(wide, ETH, rests_targets=False)
+    scene.bar(None, buy(wide))
+    scene.bar({wide: (100.0, 107.12, 100.0, 107.12)})
+    assert not scene.told.of(Exit)
+    assert len(scene.bar({wide: 107.13}).of(Exit)) == 1
+
+
 def test_a_short_target_that_is_watched() -> None:
     scene = Scene(EUR, rests_targets=False)
     scene.bar(None, sell(EUR))
