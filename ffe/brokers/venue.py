@@ -203,13 +203,13 @@ class VenueBroker(ABC):
         self._answers.append(answer)
 
     def _deny(self, order: AnyOrder, about: OrderId | None, error: Denied) -> None:
-        """An order is refused for good; a question that may not be asked now has told nothing."""
-        if isinstance(order, Cancel | Query) and not error.is_locked_out:
-            fault = Fault.RATE_LIMITED
-            self._say(Failed(self.clock(), self._venue, about, fault, isinstance(order, Query)))
+        """An order is refused for good; a question that may not be asked now has told nothing of what it is about."""
+        if isinstance(order, Cancel | Query):
+            self._say(Failed(self.clock(), self._venue, about, Fault.RATE_LIMITED, isinstance(order, Query)))
+            if error.is_locked_out:
+                self._say(Rejected(self.clock(), self._venue, None, error.reason, True))
             return
-        if not isinstance(order, Cancel | Query):
-            self._placed.pop(order.id, None)
+        self._placed.pop(order.id, None)
         self._say(Rejected(self.clock(), self._venue, about, error.reason, error.is_locked_out))
 
     def _accept(self, placed: Placed, number: str) -> None:
