@@ -89,6 +89,7 @@ class VenueBroker(ABC):
         self._seen: set[str] = set()  # trades told of
         self._answers: list[Answer] = []
         self._is_open = False
+        self._failed_at: Nanos | None = None  # the newest market at which asking what has happened failed
 
     @property
     def venue(self) -> Venue:
@@ -118,12 +119,18 @@ class VenueBroker(ABC):
             self._deny(order, about, error)
 
     def work(self, market: Bars | Quotes) -> None:
-        """Ask what has happened since: fills of what is at the venue, and orders that it has ended."""
+        """Ask what has happened since: fills of what is at the venue, and orders that it has ended.
+
+        A market is shown again until nobody answers to it: what failed is told once, and tried again at the next."""
+        if market.time == self._failed_at:
+            return
+        self._failed_at = market.time
         try:
             if not self._is_open:
                 self._open(market)
                 self._is_open = True
             self._look()
+            self._failed_at = None
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, None, error.fault, True))
         except Denied as error:
