@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import ccxt
@@ -259,16 +260,17 @@ class CcxtBroker(VenueBroker):
 
     def _page(self, instrument: Instrument, since: int) -> list[Any]:
         page = self._ask(self.client.fetch_my_trades, instrument.symbol, since)
-        if any(not trade[name] for trade in page for name in ("id", "order", "timestamp", "side", "amount", "price")):
+        if not all(_is_whole(trade) for trade in page):
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: trades without what makes a trade: {page}")
         return page
 
     def _fill_of(self, trade: Any, instrument: Instrument, placed: Placed | None) -> Fill:
         qty = float(trade["amount"]) * (1.0 if trade["side"] == "buy" else -1.0)
-        fee = trade["fee"] or {"cost": 0.0, "currency": instrument.quote}
+        if placed is not None and qty * placed.order.approved.intent.side < 0.0:
+            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: a trade on the other side of its order: {trade}")
         return Fill(
-            _name(trade, instrument), instrument.id, qty, float(trade["price"]), float(fee["cost"] or 0.0),
-            Currency(fee["currency"] or instrument.quote), cause_of(placed),
+            _name(trade, instrument), instrument.id, qty, float(trade["price"]), float(trade["fee"]["cost"]),
+            Currency(trade["fee"]["currency"]), cause_of(placed),
         )  # fmt: skip
 
     def _bury(self, instrument: Instrument, live: list[Placed]) -> None:
@@ -340,9 +342,7 @@ class CcxtBroker(VenueBroker):
         try:
             found = self._order(placed)
         except NotThere:
-            if placed.number and not self._is_overdue(placed):
-                raise Unclear(Fault.UNREADABLE, "it knows nothing of an order that it had confirmed") from None
-            return Known.NOT_FOUND
+            return self._find_by_trades(placed)
         self._number(placed, found["id"])
         if found["timestamp"]:
             begun = found["timestamp"] * MILLI - self._horizon
@@ -350,20 +350,40 @@ class CcxtBroker(VenueBroker):
         self._collect(self._mine[placed.instrument], placed)
         return Known.DONE if self._is_over(placed, found, is_told=False) else Known.WORKING
 
+    def _find_by_trades(self, placed: Placed) -> Known:
+        """An order that is not found by its id may still show by what it traded; one that was known stays known for a
+        horizon."""
+        if placed.number is None:
+            self._collect(self._mine[placed.instrument], placed)
+            return self._find(placed) if placed.number else Known.NOT_FOUND
+        if self._is_overdue(placed):
+            return Known.NOT_FOUND
+        raise Unclear(Fault.UNREADABLE, f"{self._venue} knows nothing of an order that it had confirmed")
+
     # ------------------------------------------------------------ telling
 
     def _place(self, order: Enter | Exit | Protect, kind: str, price: float | None, **more: object) -> None:
         intent = order.approved.intent
         instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
-        qty = whole_lots(intent.qty, instrument.lot)
-        placed = self._placed[order.id] = Placed(order, qty)  # before it leaves: its answer may be lost
+        qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(intent.qty, instrument.lot))
+        placed = self._placed[order.id] = Placed(order, float(qty))  # before it leaves: its answer may be lost
         said, call = {"clientOrderId": order.id, **more}, self._ask if isinstance(order, Enter) else self._do
-        made = call(self.client.create_order, instrument.symbol, kind, side, qty, price, said)
+        try:
+            made = call(self.client.create_order, instrument.symbol, kind, side, placed.qty, price, said)
+        except Denied as error:
+            self._learn_rules(error)
+            raise
         if made["id"]:
             self._number(placed, made["id"])
         if not made["id"] or not made["status"]:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {made['info']}")
         self._accept(placed, made["id"])
+
+    def _learn_rules(self, error: Denied) -> None:
+        """A refusal may mean that tick, lot or minimum have changed: ccxt cuts the next order to what holds now."""
+        if not (error.is_locked_out or isinstance(error, Busy)):
+            with suppress(Unclear, Denied):
+                self._ask(self.client.load_markets, True)
 
     def _enter(self, order: Enter) -> None:
         self._place(order, "limit", order.collar, timeInForce="IOC")
@@ -396,10 +416,8 @@ class CcxtBroker(VenueBroker):
 
     def _look_again(self) -> None:
         """Most market orders have filled by the time they are answered; if this cannot be seen now, it will be."""
-        try:
+        with suppress(Unclear, Denied):
             self._look()
-        except (Unclear, Denied):
-            return
 
     def _make_way(self, placed: Placed, why: str) -> None:
         if self._withdraw(placed):
@@ -436,6 +454,13 @@ class CcxtBroker(VenueBroker):
 
 def _name(trade: Said, instrument: Instrument) -> str:
     return f"{instrument.symbol}-{trade['id']}"
+
+
+def _is_whole(trade: Any) -> bool:
+    """Whether a trade says all that we book; a fee that is not known is not zero."""
+    fee = trade["fee"] or {}
+    said = all(trade[name] for name in ("id", "order", "timestamp", "side", "amount", "price"))
+    return said and fee.get("cost") is not None and bool(fee.get("currency"))
 
 
 def _filled(order: Any) -> Qty:
