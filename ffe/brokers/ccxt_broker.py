@@ -61,6 +61,10 @@ class Skewed(Exception):
     """The venue refused a request, unread, because our clock or its own is off."""
 
 
+class Short(Denied):
+    """The account does not hold what the order needs."""
+
+
 class Busy(Denied):
     """Too many requests: the venue wants to be left alone for a while."""
 
@@ -109,7 +113,9 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Unclear(Fault.UNREADABLE, str(error)) from error
     except ccxt.NetworkError as error:
         raise Unclear(Fault.DISCONNECTED, str(error)) from error
-    except (ccxt.InsufficientFunds, ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
+    except ccxt.InsufficientFunds as error:
+        raise Short(str(error)) from error
+    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
         raise Denied(str(error)) from error
     except ccxt.BaseError as error:  # of no class that says more: it may have been booked
         raise Unclear(Fault.SERVER_ERROR, str(error)) from error
@@ -135,6 +141,7 @@ class CcxtBroker(VenueBroker):
         self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
         self._busy_until: Nanos = 0
+        self._short: set[InstrumentId] = set()  # the account holds less of these than we were told of
 
     # ------------------------------------------------------------ asking
 
@@ -259,7 +266,7 @@ class CcxtBroker(VenueBroker):
         return sorted(found.values(), key=lambda trade: (trade["timestamp"], len(trade["id"]), trade["id"]))
 
     def _page(self, instrument: Instrument, since: int) -> list[Any]:
-        page = self._ask(self.client.fetch_my_trades, instrument.symbol, since)
+        page: list[Any] = self._ask(self.client.fetch_my_trades, instrument.symbol, since)
         if not all(_is_whole(trade) for trade in page):
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: trades without what makes a trade: {page}")
         return page
@@ -365,7 +372,8 @@ class CcxtBroker(VenueBroker):
     def _place(self, order: Enter | Exit | Protect, kind: str, price: float | None, **more: object) -> None:
         intent = order.approved.intent
         instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
-        qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(intent.qty, instrument.lot))
+        wanted = self._sellable(instrument, intent.qty) if isinstance(order, Exit) else intent.qty
+        qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
         placed = self._placed[order.id] = Placed(order, float(qty))  # before it leaves: its answer may be lost
         said, call = {"clientOrderId": order.id, **more}, self._ask if isinstance(order, Enter) else self._do
         try:
@@ -392,8 +400,24 @@ class CcxtBroker(VenueBroker):
     def _exit(self, order: Exit) -> None:
         for placed in self._resting(order.approved.intent.instrument):
             self._make_way(placed, "makes way for an exit")
-        self._place(order, "market", None)
+        try:
+            self._place(order, "market", None)
+        except Short:
+            self._short.add(order.approved.intent.instrument)
+            with suppress(Unclear, Denied):
+                self._read()  # the engine should hear what is there
+            raise
         self._look_again()
+
+    def _sellable(self, instrument: Instrument, qty: Qty) -> Qty:
+        """What of qty the account has; asked for only where an exit was refused for want of it."""
+        if instrument.id not in self._short:
+            return qty
+        self._short.discard(instrument.id)
+        with suppress(Unclear, Denied):
+            free: Mapping[str, float | None] = self._do(self.client.fetch_balance)["free"]
+            return min(qty, free.get(instrument.base) or 0.0)
+        return qty
 
     def _protect(self, order: Protect) -> None:
         """A stop locks what it protects, so the old one has to go before the new one comes."""

@@ -43,10 +43,10 @@ from ffe.risk.guard import TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState, Trade
 from ffe.strategy import Precomputed
-from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, buy, closes, hours_of, leave
+from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, buy, closes, hours_of
 from tests.venues.binance import Asked, Binance
 from tests.venues.faults import Fault
-from tests.venues.matching import Order, Status
+from tests.venues.matching import Order
 from tests.venues.play import symbol_of
 from tests.venues.server import Server
 
@@ -218,10 +218,6 @@ class Stage:
         return [qty for _, qty in stops] == [float(lots)]
 
 
-def ended(stage: Stage) -> list[Status]:
-    return [order.status for order in stage.orders()]
-
-
 @contextmanager
 def virtual_time(client: ccxt.binance, stage: Stage) -> Iterator[Stage]:
     """The client's stamps follow the stage's clock, so that the venue can check them."""
@@ -235,6 +231,3 @@ def virtual_time(client: ccxt.binance, stage: Stage) -> Iterator[Stage]:
         client.options["timeDifference"] = 0
         del client.milliseconds
         client.set_markets(list(markets.values()))
-
-
-__all__ = ["HORIZON", "TICK", "Stage", "buy", "ended", "leave", "virtual_time"]
