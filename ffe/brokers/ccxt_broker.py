@@ -209,9 +209,14 @@ class CcxtBroker(VenueBroker):
             if now < self._watched.get(instrument.id, 0):
                 self._collect(instrument)
             elif self._watched.pop(instrument.id, None):
-                self._by_number = {n: p for n, p in self._by_number.items() if p.instrument != instrument.id}
+                self._forget(instrument, now)
             if live:
                 self._bury(instrument, live)
+
+    def _forget(self, instrument: Instrument, now: Nanos) -> None:
+        """Nothing more can come of the orders that ended here."""
+        self._by_number = {n: p for n, p in self._by_number.items() if p.instrument != instrument.id}
+        self._since[instrument.id] = max(self._since[instrument.id], now - self._horizon)
 
     def _collect(self, instrument: Instrument, only: Placed | None = None) -> None:
         """Tell of the trades since the last that was told of, or take in those of one order without a word."""
@@ -295,7 +300,7 @@ class CcxtBroker(VenueBroker):
             found = self._order(placed)
         except NotThere:
             if self._is_overdue(placed):
-                del self._placed[placed.order.id]
+                del self._placed[placed.order.id], self._doubted[placed.order.id]
                 self._say(Report(self.clock(), self._venue, placed.order.id, Known.NOT_FOUND))
             return
         if self._is_over(placed, found) and placed.order.id in self._placed:

@@ -474,6 +474,18 @@ def test_f17_a_part_under_a_second_id_does_not_count_either(stage: Stage) -> Non
     is_open_and_safe(stage)
 
 
+def test_f17_nor_does_it_count_when_its_order_is_long_forgotten(stage: Stage) -> None:
+    stage.fault(f.NewIdForOldTrade(times=ALWAYS))
+    stage.bought()
+    stage.tick(leave(stage.btc))
+    stage.ticks(11)
+    stage.tick(buy(stage.btc, qty=0.1))
+    stage.ticks(3)
+    assert stage.held == pytest.approx(HELD) and stage.is_protected() and stage.state is TradingState.ACTIVE
+    assert len(stage.broker._by_number) == 2  # of four
+    stage.agrees()
+
+
 def test_f18_trades_may_stand_in_any_order(stage: Stage) -> None:
     stage.fault(f.NewestFirst(times=ALWAYS))
     stage.bought(f.Parts(0.3, 0.3, on=ENTRY))
