@@ -672,12 +672,24 @@ WRONG = ["0", "-1", "NaN", "Infinity", "", "x", None]
 
 @pytest.mark.parametrize("asset", ["USDT", "BTC"])
 @pytest.mark.parametrize("free", WRONG)
-def test_f26_an_impossible_balance_stops_entries_and_closes_nothing(stage: Stage, asset: str, free: str | None) -> None:
+def test_f26_an_impossible_balance_closes_nothing(stage: Stage, asset: str, free: str | None) -> None:
     stage.bought(f.WrongBalance(asset, free, times=2))
     for _ in range(2):
         stage.read()
     is_open_and_safe(stage)
-    assert not stage.posts("MARKET")
+    assert not stage.posts("MARKET") and not stage.latches
+
+
+@pytest.mark.parametrize("wrong", [f.WrongBalance("USDT", "0"), f.WrongBalance("USDT", None), f.NoBalances("USDT")])
+def test_f26_cash_that_is_suddenly_nothing_stops_entries_until_it_is_there_again(stage: Stage, wrong: f.Fault) -> None:
+    stage.bought(replace(wrong, times=2))
+    stage.read()
+    assert stage.state is TradingState.REDUCING
+    told = stage.tick(buy(stage.eth, qty=1.0))
+    assert told.dispositions == [Disposition.HALTED]
+    stage.ticks(2)
+    assert stage.state is TradingState.ACTIVE
+    is_open_and_safe(stage)
 
 
 @pytest.mark.parametrize("free", [*WRONG, "missing"])
