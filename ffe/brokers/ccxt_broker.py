@@ -2,13 +2,15 @@
 
 Law: an entry is a limit at its collar that fills at once or not at all, so the venue itself holds the bound. A stop
 locks what it protects, so it makes way for an exit or for its successor, one at a time, and the engine is told. Only a
-stop rests: the engine watches the target. What has filled is read from the account's trades, not from an order's sums.
+stop rests: the engine watches the target. What has filled is read from the account's trades; an order's sums judge
+trades that are listed twice, and stand in for those that no list holds any longer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import ccxt
@@ -32,9 +34,13 @@ from ffe.model import (
     Found,
     Holding,
     Instrument,
+    InstrumentId,
     Known,
     Nanos,
+    OrderId,
+    Price,
     Protect,
+    Qty,
     Quotes,
     Ratio,
     Report,
@@ -47,12 +53,20 @@ from ffe.sizing import whole_lots
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
 MILLI: Nanos = 1_000_000
-OVERLAP: Nanos = 10 * SECOND  # a venue may show a trade later than its stamp
+WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
 ENDED = {"canceled", "expired", "rejected"}
 
 
 class Skewed(Exception):
     """The venue refused a request, unread, because our clock or its own is off."""
+
+
+class Short(Denied):
+    """The account does not hold what the order needs."""
+
+
+class Busy(Denied):
+    """Too many requests: the venue wants to be left alone for a while."""
 
 
 def instruments(
@@ -86,7 +100,9 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Denied(str(error), is_locked_out=True) from error
     except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
         # A key that was revoked after its first success comes in this class too.
-        raise Denied(str(error), is_locked_out="-2015" in str(error)) from error
+        if "-2015" in str(error):
+            raise Denied(str(error), is_locked_out=True) from error
+        raise Busy(str(error)) from error
     except ccxt.InvalidNonce as error:
         raise Skewed(str(error)) from error
     except ccxt.RequestTimeout as error:
@@ -97,10 +113,15 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Unclear(Fault.UNREADABLE, str(error)) from error
     except ccxt.NetworkError as error:
         raise Unclear(Fault.DISCONNECTED, str(error)) from error
-    except (ccxt.InsufficientFunds, ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
+    except ccxt.InsufficientFunds as error:
+        raise Short(str(error)) from error
+    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
         raise Denied(str(error)) from error
     except ccxt.BaseError as error:  # of no class that says more: it may have been booked
         raise Unclear(Fault.SERVER_ERROR, str(error)) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # ccxt reads bodies without checking them: one of another shape fails anywhere in its parsers.
+        raise Unclear(Fault.UNREADABLE, repr(error)) from error
 
 
 class CcxtBroker(VenueBroker):
@@ -116,30 +137,51 @@ class CcxtBroker(VenueBroker):
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
         self._since = dict.fromkeys(self._mine, since)
-        self._had_balance = False
+        self._horizon = universe.accounts[venue].horizon
+        self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
+        self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
+        self._busy_until: Nanos = 0
+        self._short: set[InstrumentId] = set()  # the account holds less of these than we were told of
 
     # ------------------------------------------------------------ asking
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        """A question, or an entry: it waits while the venue wants to be left alone. What reduces risk does not."""
+        if self.clock() < self._busy_until:
+            raise Denied("the venue wants no requests for now")
+        return self._do(call, *arguments)
+
+    def _do(self, call: Callable[..., T], *arguments: object) -> T:
         """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
         try:
-            return ask(call, *arguments)
-        except Skewed:
-            ask(self.client.load_time_difference)
-        try:
-            return ask(call, *arguments)
+            try:
+                return ask(call, *arguments)
+            except Skewed:
+                ask(self.client.load_time_difference)
+                return ask(call, *arguments)
         except Skewed as error:
             raise Denied(f"the clocks differ: {error}") from error
+        except Busy:
+            seconds = (self.client.last_response_headers or {}).get("Retry-After", "")
+            self._busy_until = self.clock() + (int(seconds) * SECOND if seconds.isdigit() else WAIT)
+            raise
 
     def _open(self, market: Bars | Quotes) -> None:
         held, now = self._balances(), self.clock()
+        kept = [(i, held[base]) for base, i in sorted(self._by_base.items()) if held.get(base)]
+        found = [Holding(i.id, qty, self._price(i)) for i, qty in kept]  # all or nothing: what fails is asked again
         for currency in sorted({i.quote for i in self._mine.values()}):
             if held.get(currency):
                 self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, held[currency], currency))
-        for base, instrument in sorted(self._by_base.items()):
-            if held.get(base):
-                price = float(self._ask(self.client.fetch_ticker, instrument.symbol)["last"])
-                self._say(Found(now, self._venue, None, Holding(instrument.id, held[base], price)))
+        for holding in found:
+            self._say(Found(now, self._venue, None, holding))
+
+    def _price(self, instrument: Instrument) -> Price:
+        said = self._ask(self.client.fetch_ticker, instrument.symbol)
+        price = float(said["last"] or math.nan)
+        if said["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
+            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {said['info']}")
+        return price
 
     def _balances(self) -> dict[Currency, float]:
         """What the account holds in all. A page that is no account reads as an empty one, so that is no answer."""
@@ -158,47 +200,139 @@ class CcxtBroker(VenueBroker):
         self._say(AccountRead(self.clock(), self._venue, None, cash, positions))
 
     def _look(self) -> None:
+        """Look at an instrument while an order of ours may fill there, and a horizon longer: trades may be listed
+        late."""
+        now = self.clock()
         for instrument in self._mine.values():
             if live := [p for p in self._placed.values() if p.instrument == instrument.id and p.number]:
+                self._watched[instrument.id] = now + self._horizon
+            if now < self._watched.get(instrument.id, 0):
                 self._collect(instrument)
+            elif self._watched.pop(instrument.id, None):
+                self._forget(instrument, now)
+            if live:
                 self._bury(instrument, live)
 
-    def _collect(self, instrument: Instrument) -> None:
-        """Tell of the trades since the last that was told of."""
+    def _forget(self, instrument: Instrument, now: Nanos) -> None:
+        """Nothing more can come of the orders that ended here."""
+        self._by_number = {n: p for n, p in self._by_number.items() if p.instrument != instrument.id}
+        self._since[instrument.id] = max(self._since[instrument.id], now - self._horizon)
+
+    def _collect(self, instrument: Instrument, only: Placed | None = None) -> None:
+        """Tell of the trades since the last that was told of, or take in those of one order without a word."""
+        is_whole = only is None  # as long as nothing was left out, all before it need not be listed again
         for trade in self._trades(instrument):
-            placed = self._by_number.get(trade["order"])
-            if placed is None and any(
-                p.number is None and p.instrument == instrument.id for p in self._placed.values()
-            ):
-                return  # it may belong to an order whose number we never heard
-            self._fill(placed, self._fill_of(trade, instrument, placed))
-            self._since[instrument.id] = max(self._since[instrument.id], trade["timestamp"] * MILLI - OVERLAP)
+            try:
+                placed = self._owner(trade, instrument)
+            except NotThere:  # not listed yet: nobody knows whose it is
+                is_whole = False
+                continue
+            if only is None or placed is only:
+                is_whole &= self._take_in(trade, instrument, placed, only is None)
+            if is_whole:
+                since = trade["timestamp"] * MILLI - self._horizon
+                self._since[instrument.id] = max(self._since[instrument.id], since)
+
+    def _take_in(self, trade: Any, instrument: Instrument, placed: Placed | None, is_told: bool) -> bool:
+        """Take in a trade if it is new and true; whether it was."""
+        fill = self._fill_of(trade, instrument, placed)
+        if placed is not None and fill.trade not in self._seen and self._is_odd(placed, fill):
+            total = _filled(self._order(placed))
+            if placed.filled + abs(fill.qty) > total + instrument.lot / 2.0:
+                return False  # listed again under another id, or listed before its order knows of it
+            if placed.filled >= placed.qty:
+                placed = None  # more than was ordered: it is there, and it is not ours
+        self._fill(placed, fill, is_told)
+        return True
+
+    def _is_odd(self, placed: Placed, fill: Fill) -> bool:
+        """Whether a trade looks like one that is known, or is more than was ordered."""
+        known = self._fills.get(placed.order.id, [])
+        has_twin = any((other.qty, other.price) == (fill.qty, fill.price) for other in known)
+        return has_twin or placed.filled + abs(fill.qty) > placed.qty + self._mine[placed.instrument].lot / 2.0
+
+    def _owner(self, trade: Any, instrument: Instrument) -> Placed | None:
+        """Whose trade it is; an order whose number we never heard is known by the id that we gave it."""
+        number = trade["order"]
+        lost = [p for p in self._placed.values() if p.number is None and p.instrument == instrument.id]
+        if lost and number not in self._by_number and _name(trade, instrument) not in self._seen:
+            said = self._ask(self.client.fetch_order, number, instrument.symbol)["clientOrderId"]
+            for placed in lost:
+                if said and placed.order.id.startswith(said):  # a venue may keep only the beginning of an id
+                    self._number(placed, number)
+        return self._by_number.get(number)
 
     def _trades(self, instrument: Instrument) -> list[Any]:
-        found = self._ask(self.client.fetch_my_trades, instrument.symbol, self._since[instrument.id] // MILLI)
-        return sorted(found, key=lambda trade: (trade["timestamp"], int(trade["id"])))
+        """All since the watermark: page after page, however long those are, until one says nothing new."""
+        since, found = self._since[instrument.id] // MILLI, dict[str, Any]()
+        while page := {t["id"]: t for t in self._page(instrument, since) if t["id"] not in found}:
+            found |= page
+            since = max(trade["timestamp"] for trade in page.values())
+        return sorted(found.values(), key=lambda trade: (trade["timestamp"], len(trade["id"]), trade["id"]))
+
+    def _page(self, instrument: Instrument, since: int) -> list[Any]:
+        page: list[Any] = self._ask(self.client.fetch_my_trades, instrument.symbol, since)
+        if not all(_is_whole(trade) for trade in page):
+            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: trades without what makes a trade: {page}")
+        return page
 
     def _fill_of(self, trade: Any, instrument: Instrument, placed: Placed | None) -> Fill:
         qty = float(trade["amount"]) * (1.0 if trade["side"] == "buy" else -1.0)
-        fee = trade["fee"] or {"cost": 0.0, "currency": instrument.quote}
+        if placed is not None and qty * placed.order.approved.intent.side < 0.0:
+            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: a trade on the other side of its order: {trade}")
         return Fill(
-            f"{instrument.symbol}-{trade['id']}", instrument.id, qty, float(trade["price"]), float(fee["cost"] or 0.0),
-            Currency(fee["currency"] or instrument.quote), cause_of(placed),
+            _name(trade, instrument), instrument.id, qty, float(trade["price"]), float(trade["fee"]["cost"]),
+            Currency(trade["fee"]["currency"]), cause_of(placed),
         )  # fmt: skip
 
     def _bury(self, instrument: Instrument, live: list[Placed]) -> None:
         """An order that rests no longer and has not filled was ended by the venue, or by somebody at it."""
         resting = {order["id"] for order in self._ask(self.client.fetch_open_orders, instrument.symbol)}
         for placed in live:
-            if placed.number in resting or placed.order.id not in self._placed:
-                continue
-            try:
-                found = self._order(placed)
-            except NotThere:
+            if placed.number in resting:
+                self._doubted.pop(placed.order.id, None)
+            elif placed.order.id in self._placed:
+                self._judge(placed)
+
+    def _judge(self, placed: Placed) -> None:
+        """Say that an order has ended, or that the venue has known nothing of it for a whole horizon."""
+        try:
+            found = self._order(placed)
+        except NotThere:
+            if self._is_overdue(placed):
+                del self._placed[placed.order.id], self._doubted[placed.order.id]
                 self._say(Report(self.clock(), self._venue, placed.order.id, Known.NOT_FOUND))
-                continue
-            if found["status"] in ENDED:
-                self._end(placed, found["status"])
+            return
+        if self._is_over(placed, found) and placed.order.id in self._placed:
+            self._end(placed, found["status"])
+
+    def _is_overdue(self, placed: Placed) -> bool:
+        """Whether what the venue once confirmed has not been listed for a whole horizon; less proves nothing."""
+        return self.clock() >= self._doubted.setdefault(placed.order.id, self.clock()) + self._horizon
+
+    def _is_over(self, placed: Placed, found: Said, is_told: bool = True) -> bool:
+        """Whether an order has ended and every trade of it is known: from the list, or, a horizon later, from its
+        sums."""
+        left = _filled(found) - placed.filled
+        if found["status"] not in {"closed", *ENDED}:
+            self._doubted.pop(placed.order.id, None)
+            return False
+        if left > self._mine[placed.instrument].lot / 2.0:
+            if not self._is_overdue(placed):
+                return False
+            self._fill(placed, self._fill_from_sums(placed, found, left), is_told)
+        self._doubted.pop(placed.order.id, None)
+        return True
+
+    def _fill_from_sums(self, placed: Placed, found: Any, qty: float) -> Fill:
+        """What an order has traded beyond the trades that are known; its fee is what the venue usually takes."""
+        instrument, side = self._mine[placed.instrument], int(placed.order.approved.intent.side)
+        known = sum(abs(fill.qty) * fill.price for fill in self._fills.get(placed.order.id, ()))
+        price = (float(found["cost"]) - known) / qty
+        in_base = side > 0 and instrument.fee_in_base
+        fee, currency = (qty, instrument.base) if in_base else (qty * price, instrument.quote)
+        name = f"{instrument.symbol}-sums-{placed.number}"
+        return Fill(name, instrument.id, side * qty, price, fee * instrument.fee, currency, cause_of(placed))
 
     def _end(self, placed: Placed, status: str) -> None:
         """An entry that found no price within its collar was cancelled by us, in advance; any other by the venue."""
@@ -208,10 +342,11 @@ class CcxtBroker(VenueBroker):
         self._say(Cancelled(self.clock(), self._venue, placed.order.id, reason, killed))
 
     def _order(self, placed: Placed) -> Any:
-        """The venue's order by our own id."""
-        symbol = self._mine[placed.instrument].symbol
-        found = self._ask(self.client.fetch_order, None, symbol, {"clientOrderId": placed.order.id})
-        if not found["id"] or not found["status"]:
+        """The venue's order: by its number, and where we never heard that by our own id."""
+        symbol, number = self._mine[placed.instrument].symbol, placed.number
+        said = {} if number else {"clientOrderId": placed.order.id}
+        found = self._ask(self.client.fetch_order, number, symbol, said)
+        if not found["id"] or not found["status"] or found["filled"] is None:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {found['info']}")
         return found
 
@@ -219,29 +354,49 @@ class CcxtBroker(VenueBroker):
         try:
             found = self._order(placed)
         except NotThere:
-            return Known.NOT_FOUND
+            return self._find_by_trades(placed)
         self._number(placed, found["id"])
-        self._since[placed.instrument] = min(self._since[placed.instrument], found["timestamp"] * MILLI - OVERLAP)
-        instrument = self._mine[placed.instrument]
-        for trade in self._trades(instrument):
-            if trade["order"] == placed.number:
-                self._fill(placed, self._fill_of(trade, instrument, placed), is_told=False)
-        is_over = found["status"] in {"closed", *ENDED}
-        is_complete = placed.filled >= float(found["filled"] or 0.0) - instrument.lot / 2.0
-        return Known.DONE if is_over and is_complete else Known.WORKING
+        if found["timestamp"]:
+            begun = found["timestamp"] * MILLI - self._horizon
+            self._since[placed.instrument] = min(self._since[placed.instrument], begun)
+        self._collect(self._mine[placed.instrument], placed)
+        return Known.DONE if self._is_over(placed, found, is_told=False) else Known.WORKING
+
+    def _find_by_trades(self, placed: Placed) -> Known:
+        """An order that is not found by its id may still show by what it traded; one that was known stays known for a
+        horizon."""
+        if placed.number is None:
+            self._collect(self._mine[placed.instrument], placed)
+            return self._find(placed) if placed.number else Known.NOT_FOUND
+        if self._is_overdue(placed):
+            return Known.NOT_FOUND
+        raise Unclear(Fault.UNREADABLE, f"{self._venue} knows nothing of an order that it had confirmed")
 
     # ------------------------------------------------------------ telling
 
     def _place(self, order: Enter | Exit | Protect, kind: str, price: float | None, **more: object) -> None:
         intent = order.approved.intent
         instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
-        qty = whole_lots(intent.qty, instrument.lot)
-        placed = self._placed[order.id] = Placed(order, qty)  # before it leaves: its answer may be lost
-        said = {"clientOrderId": order.id, **more}
-        made = self._ask(self.client.create_order, instrument.symbol, kind, side, qty, price, said)
+        wanted = self._sellable(instrument, intent.qty) if isinstance(order, Exit) else intent.qty
+        qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
+        placed = self._placed[order.id] = Placed(order, float(qty))  # before it leaves: its answer may be lost
+        said, call = {"clientOrderId": order.id, **more}, self._ask if isinstance(order, Enter) else self._do
+        try:
+            made = call(self.client.create_order, instrument.symbol, kind, side, placed.qty, price, said)
+        except Denied as error:
+            self._learn_rules(error)
+            raise
+        if made["id"]:
+            self._number(placed, made["id"])
         if not made["id"] or not made["status"]:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {made['info']}")
         self._accept(placed, made["id"])
+
+    def _learn_rules(self, error: Denied) -> None:
+        """A refusal may mean that tick, lot or minimum have changed: ccxt cuts the next order to what holds now."""
+        if not (error.is_locked_out or isinstance(error, Busy)):
+            with suppress(Unclear, Denied):
+                self._ask(self.client.load_markets, True)
 
     def _enter(self, order: Enter) -> None:
         self._place(order, "limit", order.collar, timeInForce="IOC")
@@ -250,8 +405,24 @@ class CcxtBroker(VenueBroker):
     def _exit(self, order: Exit) -> None:
         for placed in self._resting(order.approved.intent.instrument):
             self._make_way(placed, "makes way for an exit")
-        self._place(order, "market", None)
+        try:
+            self._place(order, "market", None)
+        except Short:
+            self._short.add(order.approved.intent.instrument)
+            with suppress(Unclear, Denied):
+                self._read()  # the engine should hear what is there
+            raise
         self._look_again()
+
+    def _sellable(self, instrument: Instrument, qty: Qty) -> Qty:
+        """What of qty the account has; asked for only where an exit was refused for want of it."""
+        if instrument.id not in self._short:
+            return qty
+        self._short.discard(instrument.id)
+        with suppress(Unclear, Denied):
+            free: Mapping[str, float | None] = self._do(self.client.fetch_balance)["free"]
+            return min(qty, free.get(instrument.base) or 0.0)
+        return qty
 
     def _protect(self, order: Protect) -> None:
         """A stop locks what it protects, so the old one has to go before the new one comes."""
@@ -274,31 +445,52 @@ class CcxtBroker(VenueBroker):
 
     def _look_again(self) -> None:
         """Most market orders have filled by the time they are answered; if this cannot be seen now, it will be."""
-        try:
+        with suppress(Unclear, Denied):
             self._look()
-        except (Unclear, Denied):
-            return
 
     def _make_way(self, placed: Placed, why: str) -> None:
-        self._withdraw(placed)
-        self._say(Cancelled(self.clock(), self._venue, placed.order.id, why))
+        if self._withdraw(placed):
+            self._say(Cancelled(self.clock(), self._venue, placed.order.id, why))
 
-    def _withdraw(self, placed: Placed) -> None:
-        """Take a resting order away without a word; if that is not certain, what was to come in its place must wait."""
-        symbol, id = self._mine[placed.instrument].symbol, placed.order.id
+    def _withdraw(self, placed: Placed) -> bool:
+        """Take a resting order away without a word; if that is not certain, what was to come in its place must wait.
+        False if there was none to take: it had ended without a fill, or never came."""
+        known = placed.filled
         try:
-            self._ask(self.client.cancel_order, placed.number, symbol, {"clientOrderId": id})
+            self._recall(placed)
         except NotThere:
             self._look()
-            raise Denied("the stop in its way has ended by itself") from None
+            if placed.filled > known or (placed.number and placed.order.id in self._placed):
+                raise Denied("the stop in its way has ended by itself") from None
+            return False  # should it come late, it finds nothing left to lock
         except Unclear as error:
-            self._say(Failed(self.clock(), self._venue, id, error.fault))
+            self._say(Failed(self.clock(), self._venue, placed.order.id, error.fault))
             raise Denied("the stop in its way could not be proven gone") from error
-        del self._placed[id]
+        del self._placed[placed.order.id]
+        return True
+
+    def _recall(self, placed: Placed) -> None:
+        symbol = self._mine[placed.instrument].symbol
+        said = {} if placed.number else {"clientOrderId": placed.order.id}
+        self._do(self.client.cancel_order, placed.number, symbol, said)
 
     def _cancel(self, placed: Placed) -> None:
-        symbol = self._mine[placed.instrument].symbol
-        self._ask(self.client.cancel_order, placed.number, symbol, {"clientOrderId": placed.order.id})
+        self._recall(placed)
         self._collect(self._mine[placed.instrument])  # what it had filled comes first
         if self._placed.pop(placed.order.id, None):
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, "as asked"))
+
+
+def _name(trade: Said, instrument: Instrument) -> str:
+    return f"{instrument.symbol}-{trade['id']}"
+
+
+def _is_whole(trade: Any) -> bool:
+    """Whether a trade says all that we book; a fee that is not known is not zero."""
+    fee = trade["fee"] or {}
+    said = all(trade[name] for name in ("id", "order", "timestamp", "side", "amount", "price"))
+    return said and fee.get("cost") is not None and bool(fee.get("currency"))
+
+
+def _filled(order: Any) -> Qty:
+    return float(order["filled"])

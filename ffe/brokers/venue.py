@@ -89,6 +89,7 @@ class VenueBroker(ABC):
         self._seen: set[str] = set()  # trades told of
         self._answers: list[Answer] = []
         self._is_open = False
+        self._failed_at: Nanos | None = None  # the newest market at which asking what has happened failed
 
     @property
     def venue(self) -> Venue:
@@ -118,12 +119,18 @@ class VenueBroker(ABC):
             self._deny(order, about, error)
 
     def work(self, market: Bars | Quotes) -> None:
-        """Ask what has happened since: fills of what is at the venue, and orders that it has ended."""
+        """Ask what has happened since: fills of what is at the venue, and orders that it has ended.
+
+        A market is shown again until nobody answers to it: what failed is told once, and tried again at the next."""
+        if market.time == self._failed_at:
+            return
+        self._failed_at = market.time
         try:
             if not self._is_open:
                 self._open(market)
                 self._is_open = True
             self._look()
+            self._failed_at = None
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, None, error.fault, True))
         except Denied as error:
@@ -203,13 +210,13 @@ class VenueBroker(ABC):
         self._answers.append(answer)
 
     def _deny(self, order: AnyOrder, about: OrderId | None, error: Denied) -> None:
-        """An order is refused for good; a question that may not be asked now has told nothing."""
-        if isinstance(order, Cancel | Query) and not error.is_locked_out:
-            fault = Fault.RATE_LIMITED
-            self._say(Failed(self.clock(), self._venue, about, fault, isinstance(order, Query)))
+        """An order is refused for good; a question that may not be asked now has told nothing of what it is about."""
+        if isinstance(order, Cancel | Query):
+            self._say(Failed(self.clock(), self._venue, about, Fault.RATE_LIMITED, isinstance(order, Query)))
+            if error.is_locked_out:
+                self._say(Rejected(self.clock(), self._venue, None, error.reason, True))
             return
-        if not isinstance(order, Cancel | Query):
-            self._placed.pop(order.id, None)
+        self._placed.pop(order.id, None)
         self._say(Rejected(self.clock(), self._venue, about, error.reason, error.is_locked_out))
 
     def _accept(self, placed: Placed, number: str) -> None:
