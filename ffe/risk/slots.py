@@ -313,7 +313,9 @@ class Slots:
         venue = self.universe[trade.instrument].venue
         for flight in trade.flights:
             if flight.unknown:
-                yield Query(venue, None if flight.not_found else flight.order)
+                yield Query(venue, flight.order)  # to the end: it may turn up later than the venue says it can
+                if flight.not_found:
+                    yield Query(venue, None)
 
     def _need(self, trade: Trade) -> Want | None:
         if not trade.qty or self.is_dust(trade):

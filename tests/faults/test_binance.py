@@ -210,11 +210,6 @@ def test_f7_beyond_the_horizon_a_position_that_is_there_denies_that_it_is_gone(s
     assert stage.slot is SlotState.UNKNOWN and stage.latches == {"reconciliation"} and stage.at_venue()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the engine no longer asks for an order that was not found beyond the horizon",
-)
 def test_f7_an_order_that_turns_up_beyond_the_horizon_is_found_and_protected(stage: Stage) -> None:
     stage.bought(f.Drop(accepted=True, on=ENTRY), f.Invisible(300 * SECOND, on=ENTRY))
     stage.minutes(6)

@@ -552,8 +552,8 @@ def lost(seconds: int, positions: Sequence[tuple[InstrumentId, Qty]], venue: str
     entry, now = desk.enter(), START + seconds * SECOND
     desk.answer(failed(entry))
     desk.answer(Report(now, KRAKEN, entry, Known.NOT_FOUND))
-    order = entry if seconds < 90 else None
-    assert desk.due() == [Query(KRAKEN, order)]
+    account = [Query(KRAKEN, None)] if seconds >= 90 else []
+    assert desk.due() == [Query(KRAKEN, entry), *account]
     desk.answer(AccountRead(now, KRAKEN if venue == "kraken" else OANDA, None, (), tuple(positions)))
     return desk
 

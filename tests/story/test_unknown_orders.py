@@ -61,7 +61,7 @@ def test_an_entry_that_never_arrived_holds_its_slot_until_proven_gone(fault: Fau
         held.append(scene.slots())
     assert held == [{0: (BTC.id, "unknown")}] * 3 + [{}]
     known = [a.state for a in scene.told.answers if isinstance(a, Report)]
-    assert known == [Known.NOT_FOUND] * 3 and isinstance(scene.told.answers[-1], AccountRead)
+    assert known == [Known.NOT_FOUND] * 4 and isinstance(scene.told.answers[-1], AccountRead)
     assert len(scene.told.of(Enter)) == 1 and scene.at_venue(BTC) == 0.0
 
 
