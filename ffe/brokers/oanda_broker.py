@@ -252,6 +252,7 @@ class OandaBroker(VenueBroker):
             self._flow(Flow.DEPOSIT, pl + financing - commission, None)
             return
         placed, _ = self._levels.get(number, (self._by_number.get(number), ""))
+        placed = placed or self._placed.get(OrderId(str(row.get("clientOrderID"))))
         cuts, fill = self._cuts(row), self._fill_of(row, instrument, placed)
         if financing:
             self._flow(Flow.FINANCING, financing, instrument)  # while its trade is still there
@@ -261,7 +262,7 @@ class OandaBroker(VenueBroker):
     def _cuts(self, row: Row) -> dict[str, Qty]:
         """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
         parts = [_part(row, "tradeOpened"), _part(row, "tradeReduced")]
-        parts += _rows(row, "tradesClosed") if row.get("tradesClosed") else []
+        parts += _rows(row, "tradesClosed") if "tradesClosed" in row else []
         cuts = {_text(part, "tradeID"): _number(part, "units") for part in parts if part}
         if abs(sum(cuts.values()) - _number(row, "units")) > TINY:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: a fill of {row['units']} that trades {cuts}")
@@ -505,8 +506,8 @@ def _row(row: Row, name: str) -> Row:
 
 
 def _part(row: Row, name: str) -> Row:
-    """An object that may be missing."""
-    return _row(row, name) if row.get(name) else {}
+    """An object that may be missing, but not null."""
+    return _row(row, name) if name in row else {}
 
 
 def _rows(row: Row, name: str) -> list[Row]:
