@@ -8,6 +8,7 @@ the account's transactions since the last that was seen, never from an order's s
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -58,11 +59,17 @@ TINY = 1e-6  # less than any unit: what adding up parts leaves over
 
 
 class OandaClient:
-    """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message."""
+    """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message.
 
-    def __init__(self, token: str, account: str, address: str = PRACTICE, timeout: float = 10.0) -> None:
-        headers = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}
-        self._http = httpx2.Client(base_url=f"{address}/v3/accounts/{account}/", headers=headers, timeout=timeout)
+    trust is whom a connection believes, None for the authorities that come with httpx2.
+    """
+
+    def __init__(
+        self, token: str, account: str, address: str = PRACTICE, timeout: float = 10.0,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
+        headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
+        self._http = httpx2.Client(base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True)
 
     def get(self, path: str, **query: str) -> Row:
         return self._call("GET", path, params=query)
@@ -258,6 +265,8 @@ class OandaBroker(VenueBroker):
             self._flow(Flow.FINANCING, financing, instrument)  # while its trade is still there
         self._fill(placed, fill)
         self._count_trades(cuts, placed)
+        if placed is not None and placed.order.id in self._placed and self._is_in_doubt(placed):
+            self._say(Failed(self.clock(), self._venue, placed.order.id, Fault.TIMEOUT))  # a part proves no other
 
     def _cuts(self, row: Row) -> dict[str, Qty]:
         """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
@@ -433,10 +442,14 @@ class OandaBroker(VenueBroker):
         self._look()
         if placed.order.id not in self._placed:
             return Known.DONE
-        is_known = placed.number is not None and all(owner is not placed for owner, _ in self._leaving.values())
+        is_known = placed.number is not None and not self._is_in_doubt(placed)
         if isinstance(placed.order, Protect):
             is_known &= self._ours(placed.instrument).keys() <= set(self._levels_of(placed).values())
         return Known.WORKING if is_known else Known.NOT_FOUND
+
+    def _is_in_doubt(self, placed: Placed) -> bool:
+        """Whether one of the closes of an exit has had no answer."""
+        return any(owner is placed for owner, _ in self._leaving.values())
 
     def _look_again(self) -> None:
         try:

@@ -7,6 +7,7 @@ the closes at which signals are said. After every minute the stage checks what h
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ LISTED = [
 ]  # fmt: skip
 CLOSE = On("PUT", f"{ACCOUNT}/trades/{{tradeSpecifier}}/close")
 TOKEN = "canary-4f1d9c"
+TRUST = ssl.create_default_context()  # made once: it costs more than most tests here
 
 
 @dataclass
@@ -133,7 +135,8 @@ class Stage:
         return self.play(Moment(Quotes(self.clock.time, quotes)))
 
     def command(self, act: Act) -> Told:
-        return self._run(e for part in ((Command(self.clock.time, act, "a test"),), self.venues.settled()) for e in part)
+        commands = (Command(self.clock.time, act, "a test"),)
+        return self._run(event for part in (commands, self.venues.settled()) for event in part)
 
     def read(self) -> AccountRead | Failed:
         """The account is read, as recovery or a reconciliation would."""
@@ -183,7 +186,8 @@ class Stage:
     def stops(self, symbol: str = EUR) -> list[tuple[float, float]]:
         """What really rests: price and quantity."""
         resting = [o for o in self.venue.orders.values() if o.type == "STOP_LOSS" and o.state == "PENDING"]
-        return [(float(o.price), float(self.venue.trades[o.trade].units)) for o in resting if o.instrument == symbol.replace("/", "_")]
+        here = [order for order in resting if order.instrument == symbol.replace("/", "_")]
+        return [(float(order.price), float(self.venue.trades[order.trade].units)) for order in here]
 
     def slots(self) -> dict[str, str]:
         return {self.universe[t.instrument].symbol: str(t.state) for t in self.engine.slots.trades()}
@@ -245,7 +249,7 @@ def staged(
     with Oanda(description, clock, instruments=LISTED, token=TOKEN, fill_on_next_price=False, balance=balance) as venue:
         for symbol, mid in PRICES.items():
             venue.mid(symbol.replace("/", "_"), str(mid))
-        client = OandaClient(TOKEN, venue.id, venue.url, timeout=timeout)
+        client = OandaClient(TOKEN, venue.id, venue.url, timeout=timeout, trust=TRUST)
         try:
             stage = Stage(venue, clock, client, symbols or (EUR, GBP, AUD), rules or Rules())
             for symbol, units in foreign:
