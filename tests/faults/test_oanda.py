@@ -51,6 +51,7 @@ from tests.venues.oanda_faults import (
     SUMMARY,
     Altered,
     CancelUnasked,
+    Chaos,
     FillFirst,
     ForgetOrders,
     Garbled,
@@ -672,6 +673,17 @@ def test_adds_whichever_stop_is_lost_every_trade_gets_its_own(stage: Set, nth: i
     assert {a.fill.cause for a in s.answers(Filled)} == {Cause.ENTRY, Cause.STOP}
 
 
+@pytest.mark.parametrize("nth", [2, 3])
+def test_adds_whichever_stop_is_refused_every_trade_gets_its_own(stage: Set, nth: int) -> None:
+    s = stage(faults=[Reject(PROTECT.at(nth), "PRICE_INVALID")])
+    s.minute(None, s.buy())
+    s.minute({EUR: 1.26}, s.buy(qty=5_000.0, add=True))
+    s.minute()
+    assert s.slots() == {EUR: "open"} and [qty for _, qty in s.stops()] == [10_000.0, 5_000.0]
+    s.minute(None, s.leave())
+    gone(s)
+
+
 @pytest.mark.xfail(strict=True, reason="book: realises at the average, the venue by trade; a Fill has no word for it")
 def test_adds_one_trade_closed_alone_is_counted_as_the_venue_counts_it(stage: Set) -> None:
     s = added(stage, NoReply(CLOSE.at(2), drops=True))
@@ -917,6 +929,33 @@ def test_numbers_with_more_digits_than_floats_hold_are_read(stage: Set) -> None:
     s = stage(opens=False, faults=[Altered(SUMMARY, (("account.balance", long),))])
     s.minute()
     assert [a.amount for a in s.answers(CashFlow)] == [100_000.0] and s.agrees()
+
+
+# ---------------------------------------------------------------- all of it at once
+
+LINE = (
+    NoReply(ANY, drops=True), NoReply(ANY, accepted=True, drops=True), HttpError(ANY, 503), HttpError(ANY, 502, True),
+    HttpError(ANY, 429), Garbled(ANY), Garbled(ANY, "truncated"), Zombie(ANY, 45 * SECOND, drops=True),
+    Rows(ANY, "reversed"), Rows(ANY, "lost"), Rows(ANY, "repeated"), Hidden(SINCE_ID), Stale(ANY),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_line_does_every_order_ends_and_all_comes_home(stage: Set, seed: int) -> None:
+    s = stage(foreign=((GBP, 1_000),), faults=[Chaos(ANY.every(), seed=seed, rate=0.2, faults=LINE)])
+    s.protects = False
+    for n in range(40):
+        prices = {EUR: 1.25 + (n * (seed + 3) % 7 - 3) / 500, AUD: 0.75 - (n * (seed + 5) % 5 - 2) / 300}
+        signals = [s.buy(), s.sell(AUD), s.buy(GBP)] if n % 8 < 5 else [s.leave(), s.leave(AUD), s.leave(GBP)]
+        s.minute(prices, *signals)
+    s.venue.faults.clear(), s.venue._seen.clear()
+    s.command(Act.CLOSE_ALL)
+    s.minutes(8)
+    assert len(s.requests(POST_ORDER)) >= 3 and s.slots() == {}
+    assert all(s.ours(symbol) == s.at_venue(symbol) == 0.0 for symbol in s.last) and not s.stops()
+    answer = s.read()
+    assert isinstance(answer, AccountRead) and not s.engine.book.breaks(answer)
 
 
 # ---------------------------------------------------------------- the key
