@@ -163,17 +163,23 @@ class OandaBroker(VenueBroker):
             self._say(Found(now, self._venue, None, Holding(instrument.id, qty, price)))
 
     def _account(self) -> tuple[int, float, list[tuple[Instrument, Qty, float]]]:
-        """Last transaction, balance and positions of one moment: two answers that are not of one have told nothing."""
-        said, positions = self.client.get("summary"), self.client.get("openPositions")
-        last, balance = _whole(said, "lastTransactionID"), _number(_row(said, "account"), "balance")
+        """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
+        told nothing."""
+        summary, held = self.client.get("summary"), self.client.get("openPositions")
+        last, account, positions = (
+            _whole(summary, "lastTransactionID"),
+            _row(summary, "account"),
+            _rows(held, "positions"),
+        )
+        balance = _number(account, "balance")
         if balance <= 0.0:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balance that can be believed: {balance}")
-        if _whole(positions, "lastTransactionID") != last:
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: balance and positions are not of one moment")
+        if _whole(held, "lastTransactionID") != last or _whole(account, "openPositionCount") != len(positions):
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: balance and positions do not belong together")
         return last, balance, list(self._positions(positions))
 
-    def _positions(self, said: Row) -> Iterator[tuple[Instrument, Qty, float]]:
-        for row in _rows(said, "positions"):
+    def _positions(self, rows: list[Row]) -> Iterator[tuple[Instrument, Qty, float]]:
+        for row in rows:
             instrument = self._by_name.get(_text(row, "instrument"))
             for side in (_row(row, "long"), _row(row, "short")):
                 if instrument is not None and (qty := _number(side, "units")):
@@ -265,6 +271,8 @@ class OandaBroker(VenueBroker):
             self._flow(Flow.FINANCING, financing, instrument)  # while its trade is still there
         self._fill(placed, fill)
         self._count_trades(cuts, placed)
+        if number in self._levels and self._levels[number][1] not in self._trades:
+            del self._levels[number]
         if placed is not None and placed.order.id in self._placed and self._is_in_doubt(placed):
             self._say(Failed(self.clock(), self._venue, placed.order.id, Fault.TIMEOUT))  # a part proves no other
 
@@ -294,7 +302,8 @@ class OandaBroker(VenueBroker):
         if placed is None:
             return
         placed.qty -= part
-        if placed.filled >= placed.qty - TINY and self._placed.pop(placed.order.id, None):
+        is_over = placed.filled >= placed.qty - TINY
+        if is_over and self._placed.pop(placed.order.id, None) is not None:
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, "its trade has ended"))
 
     def _fill_of(self, row: Row, instrument: Instrument, placed: Placed | None) -> Fill:
@@ -331,8 +340,8 @@ class OandaBroker(VenueBroker):
         if reason == REPLACED:
             return
         placed, _ = self._levels.pop(number)
-        goes_with_its_trade = reason == LINKED and self._levels_of(placed)
-        if not goes_with_its_trade and self._placed.pop(placed.order.id, None):
+        goes_with_its_trade = reason == LINKED and bool(self._levels_of(placed))
+        if not goes_with_its_trade and self._placed.pop(placed.order.id, None) is not None:
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, reason, reason in FAULTS))
 
     def _levels_of(self, placed: Placed) -> dict[str, str]:

@@ -261,7 +261,7 @@ OF_A_TRANSACTION = [
     "tradesClosed", "clientExtensions", "tradeClose", "tradeID",
 ]  # fmt: skip
 OF_A_LIST = ["transactions", "lastTransactionID", *(f"transactions.*.{name}" for name in OF_A_TRANSACTION)]
-OF_AN_ACCOUNT = ["account", "account.balance", "lastTransactionID"]
+OF_AN_ACCOUNT = ["account", "account.balance", "account.openPositionCount", "lastTransactionID"]
 OF_POSITIONS = [
     "positions", "positions.*.instrument", "positions.*.long", "positions.*.long.units", "lastTransactionID",
 ]  # fmt: skip
@@ -704,16 +704,36 @@ def test_f25_positions_that_lag_have_told_nothing(stage: Set) -> None:
     assert s.slots() == {EUR: "open"} and s.agrees()
 
 
-def test_f25_an_empty_list_is_a_disagreement_and_not_flat(stage: Set) -> None:
-    s = entered(stage, Hidden(OPEN_POSITIONS))
+@pytest.mark.parametrize(
+    "fault", [Hidden(OPEN_POSITIONS), *(Rows(OPEN_POSITIONS, how) for how in ("lost", "repeated"))]
+)
+def test_f25_a_list_that_is_not_as_long_as_the_account_says_has_told_nothing(stage: Set, fault: venue.Fault) -> None:
+    s = entered(stage, fault)
+    assert isinstance(s.read(), Failed) and s.state is TradingState.ACTIVE and s.slots() == {EUR: "open"}
+    s.minute()
+    assert s.agrees()
+
+
+@pytest.mark.parametrize("fault", [Hidden, Stale, lambda on: Rows(on, "lost"), lambda on: Rows(on, "repeated")])
+def test_f25_what_was_there_before_is_found_once_or_not_at_all(stage: Set, fault: Callable[[On], venue.Fault]) -> None:
+    s = stage(opens=False, foreign=((GBP, 3_000),), faults=[fault(OPEN_POSITIONS)])
+    s.minutes(2)
+    assert s.engine.book.held(s[GBP].id) == 3_000.0 and s.agrees() and len(s.answers(CashFlow)) == 1
+
+
+FLAT = ("positions.*.long.units", "0")
+
+
+def test_f25_a_position_that_is_not_told_is_a_disagreement_and_not_flat(stage: Set) -> None:
+    s = entered(stage, Altered(OPEN_POSITIONS, (FLAT,)))
     s.read()
     assert s.state is TradingState.REDUCING and s.slots() == {EUR: "open"}
     s.minute()
     assert s.state is TradingState.ACTIVE and not s.told.of(Exit) and s.agrees()
 
 
-def test_f25_three_empty_lists_latch_and_still_close_nothing(stage: Set) -> None:
-    s = entered(stage, Hidden(OPEN_POSITIONS.at(1, 3)))
+def test_f25_three_disagreements_latch_and_still_close_nothing(stage: Set) -> None:
+    s = entered(stage, Altered(OPEN_POSITIONS.at(1, 3), (FLAT,)))
     for _ in range(3):
         s.read()
     s.minutes(2)
