@@ -166,12 +166,8 @@ class OandaBroker(VenueBroker):
         """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
         told nothing."""
         summary, held = self.client.get("summary"), self.client.get("openPositions")
-        last, account, positions = (
-            _whole(summary, "lastTransactionID"),
-            _row(summary, "account"),
-            _rows(held, "positions"),
-        )
-        balance = _number(account, "balance")
+        last, account = _whole(summary, "lastTransactionID"), _row(summary, "account")
+        balance, positions = _number(account, "balance"), _rows(held, "positions")
         if balance <= 0.0:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balance that can be believed: {balance}")
         if _whole(held, "lastTransactionID") != last or _whole(account, "openPositionCount") != len(positions):
@@ -198,6 +194,8 @@ class OandaBroker(VenueBroker):
 
     def _look(self) -> None:
         """Take in what is new in the order of its numbers; what a list leaves out is fetched before what follows it."""
+        if not self._last:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: what came before us is not known yet")
         newest, rows = self._listed("sinceid", id=str(self._last))
         new = range(self._last + 1, newest + 1)
         if missing := [number for number in new if number not in rows]:

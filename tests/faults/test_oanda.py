@@ -772,6 +772,14 @@ def test_f26_an_account_that_is_read_in_halves_is_deposited_once(stage: Set) -> 
     assert [a.amount for a in s.answers(CashFlow)] == [100_000.0] and s.agrees()
 
 
+def test_f26_a_question_before_the_account_is_opened_tells_no_history(stage: Set) -> None:
+    s = stage(opens=False, faults=[HttpError(SUMMARY, 503)])
+    s.minute()
+    assert isinstance(s.read(), Failed) and not s.answers(CashFlow)
+    s.minute()
+    assert [a.amount for a in s.answers(CashFlow)] == [100_000.0] and s.agrees()
+
+
 def test_f26_somebody_trading_while_the_account_is_opened_is_counted_once(stage: Set) -> None:
     s = stage(opens=False, faults=[ManualTrade(OPEN_POSITIONS, "GBP_USD", 3_000)])
     s.minutes(2)
