@@ -7,6 +7,8 @@ the account's transactions since the last that was seen, never from an order's s
 
 from __future__ import annotations
 
+import math
+import ssl
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -24,6 +26,7 @@ from ffe.model import (
     Currency,
     Enter,
     Exit,
+    Failed,
     Fault,
     Fill,
     Flow,
@@ -50,15 +53,23 @@ LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
 TARGET = "TAKE_PROFIT_ORDER"
 BOUND = "BOUNDS_VIOLATION"  # the collar that the order itself carried
 FAULTS = {"INTERNAL_SERVER_ERROR", "INSUFFICIENT_LIQUIDITY", "MIGRATION"}  # the venue's own reasons
-ASKED = {"CLIENT_REQUEST", "CLIENT_REQUEST_REPLACED", "TIME_IN_FORCE_EXPIRED"}
+REPLACED, LINKED = "CLIENT_REQUEST_REPLACED", "LINKED_TRADE_CLOSED"
+ASKED = {"CLIENT_REQUEST", REPLACED, "TIME_IN_FORCE_EXPIRED"}
+TINY = 1e-6  # less than any unit: what adding up parts leaves over
 
 
 class OandaClient:
-    """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message."""
+    """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message.
 
-    def __init__(self, token: str, account: str, address: str = PRACTICE, timeout: float = 10.0) -> None:
-        headers = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}
-        self._http = httpx2.Client(base_url=f"{address}/v3/accounts/{account}/", headers=headers, timeout=timeout)
+    trust is whom a connection believes, None for the authorities that come with httpx2.
+    """
+
+    def __init__(
+        self, token: str, account: str, address: str = PRACTICE, timeout: float = 10.0,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
+        headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
+        self._http = httpx2.Client(base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True)
 
     def get(self, path: str, **query: str) -> Row:
         return self._call("GET", path, params=query)
@@ -77,7 +88,7 @@ class OandaClient:
             reply = self._http.request(method, path, **what)
         except httpx2.TimeoutException as error:
             raise Unclear(Fault.TIMEOUT, str(error)) from error
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise Unclear(Fault.DISCONNECTED, str(error)) from error
         if reply.status_code >= 500:
             raise Unclear(Fault.SERVER_ERROR, f"HTTP {reply.status_code}")
@@ -88,20 +99,23 @@ class OandaClient:
         if not isinstance(said, dict):
             raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} with no object")
         if reply.status_code >= 400:
-            raise self._refusal(reply.status_code, said)
+            raise self._refusal(method, reply.status_code, said)
         return said
 
     @staticmethod
-    def _refusal(status: int, said: Row) -> Denied | NotThere:
+    def _refusal(method: str, status: int, said: Row) -> Denied | NotThere | Unclear:
+        """A question is only refused for haste or for its key; any other no to it has told nothing."""
         why = str(said.get("errorCode") or said.get("errorMessage") or f"HTTP {status}")
-        if status == 404:
-            return NotThere(why)
-        return Denied(why, is_locked_out=status in (401, 403))
+        if status in (401, 403, 429):
+            return Denied(why, is_locked_out=status != 429)
+        if method == "GET" or status == 408:
+            return Unclear(Fault.UNREADABLE, why)
+        return NotThere(why) if status == 404 and method == "PUT" else Denied(why)
 
 
 def instruments(client: OandaClient, venue: Venue, symbols: list[str]) -> tuple[Instrument, ...]:
     """What the venue says of these pairs: tick, lot, minimum and margin. A pair it does not list raises Denied."""
-    listed = {row["name"].replace("_", "/"): row for row in client.get("instruments")["instruments"]}
+    listed = {_text(row, "name").replace("_", "/"): row for row in _rows(client.get("instruments"), "instruments")}
     if unknown := [symbol for symbol in symbols if symbol not in listed]:
         raise Denied(f"OANDA lists no {', '.join(unknown)}")
     return tuple(_instrument(venue, symbol, listed[symbol]) for symbol in symbols)
@@ -111,8 +125,8 @@ def _instrument(venue: Venue, symbol: str, row: Row) -> Instrument:
     base, quote = symbol.split("/")  # the published form of a pair's name
     return Instrument(
         venue, Symbol(symbol), AssetClass.FOREX, Currency(base), Currency(quote), "forex",
-        tick=float(f"1e-{row['displayPrecision']}"), lot=float(f"1e-{row['tradeUnitsPrecision']}"),
-        minimum_qty=float(row["minimumTradeSize"]), margin_rate=float(row["marginRate"]), shortable=True,
+        tick=float(f"1e-{_whole(row, 'displayPrecision')}"), lot=float(f"1e-{_whole(row, 'tradeUnitsPrecision')}"),
+        minimum_qty=_number(row, "minimumTradeSize"), margin_rate=_number(row, "marginRate"), shortable=True,
     )  # fmt: skip
 
 
@@ -123,107 +137,214 @@ class OandaBroker(VenueBroker):
         super().__init__(universe, venue, clock)
         self.client, self.currency = client, universe.accounts[venue].currency
         self._by_name = {i.symbol.replace("/", "_"): i for i in self._mine.values()}
-        self._last = 0  # the newest transaction that was seen
+        self._last = 0  # the newest transaction that was taken in
         self._trades: dict[str, tuple[InstrumentId, Qty]] = {}  # ours that are open: number -> signed quantity
-        self._levels: dict[str, Placed] = {}  # stops and targets on trades of ours, by their numbers
-        self._leaving: dict[str, Placed] = {}  # exits under way, by the trade that they close
+        self._protects: dict[str, Placed] = {}  # every protection that left, by the tag on its stops and targets
+        self._levels: dict[str, tuple[Placed, str]] = {}  # resting stops and targets: number -> whose, on which trade
+        self._leaving: dict[str, tuple[Placed, Qty]] = {}  # closes without an answer: trade -> whose, how much
+        self._silent_at: Nanos | None = None
+
+    def work(self, market: Bars | Quotes) -> None:
+        """A venue that did not answer is not asked again within the same instant."""
+        if market.time == self._silent_at:
+            return
+        told = len(self._answers)
+        super().work(market)
+        if any(isinstance(a, Failed | Rejected) and a.order is None for a in self._answers[told:]):
+            self._silent_at = market.time
 
     # ------------------------------------------------------------ what has happened
 
     def _open(self, market: Bars | Quotes) -> None:
-        account, now = self.client.get("summary")["account"], self.clock()
-        self._last = int(account["lastTransactionID"])
-        self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, float(account["balance"]), self.currency))
-        for instrument, qty, price in self._positions():
+        last, balance, held = self._account()
+        now, self._last = self.clock(), last
+        self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, balance, self.currency))
+        for instrument, qty, price in held:
             self._say(Found(now, self._venue, None, Holding(instrument.id, qty, price)))
 
-    def _positions(self) -> Iterator[tuple[Instrument, Qty, float]]:
-        for row in self.client.get("openPositions")["positions"]:
-            for side in ("long", "short"):
-                if row["instrument"] in self._by_name and float(row[side]["units"]):
-                    price = float(row[side]["averagePrice"])
-                    yield self._by_name[row["instrument"]], float(row[side]["units"]), price
+    def _account(self) -> tuple[int, float, list[tuple[Instrument, Qty, float]]]:
+        """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
+        told nothing."""
+        summary, held = self.client.get("summary"), self.client.get("openPositions")
+        last, account = _whole(summary, "lastTransactionID"), _row(summary, "account")
+        balance, positions = _number(account, "balance"), _rows(held, "positions")
+        if balance <= 0.0:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balance that can be believed: {balance}")
+        if _whole(held, "lastTransactionID") != last or _whole(account, "openPositionCount") != len(positions):
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: balance and positions do not belong together")
+        return last, balance, list(self._positions(positions))
+
+    def _positions(self, rows: list[Row]) -> Iterator[tuple[Instrument, Qty, float]]:
+        for row in rows:
+            instrument = self._by_name.get(_text(row, "instrument"))
+            for side in (_row(row, "long"), _row(row, "short")):
+                if instrument is not None and (qty := _number(side, "units")):
+                    yield instrument, qty, _number(side, "averagePrice")
 
     def _read(self) -> None:
+        last, balance, positions = self._account()
         self._look()
-        balance = self.client.get("summary")["account"]["balance"]
-        if not balance or float(balance) <= 0.0:
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balance that can be believed: {balance}")
+        if self._last != last:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: an account as of {last}, transactions up to {self._last}")
         held: dict[InstrumentId, Qty] = {}
-        for instrument, qty, _ in self._positions():
+        for instrument, qty, _ in positions:
             held[instrument.id] = held.get(instrument.id, 0.0) + qty
-        cash = ((self.currency, float(balance)),)
+        cash = ((self.currency, balance),)
         self._say(AccountRead(self.clock(), self._venue, None, cash, tuple(sorted(held.items()))))
 
     def _look(self) -> None:
-        for row in self.client.get("transactions/sinceid", id=str(self._last))["transactions"]:
-            if int(row["id"]) > self._last:
-                self._happened(row)
-                self._last = int(row["id"])
+        """Take in what is new in the order of its numbers; what a list leaves out is fetched before what follows it."""
+        if not self._last:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: what came before us is not known yet")
+        newest, rows = self._listed("sinceid", id=str(self._last))
+        new = range(self._last + 1, newest + 1)
+        if missing := [number for number in new if number not in rows]:
+            rows |= self._listed("idrange", **{"from": str(missing[0]), "to": str(newest)})[1]
+        for number in new:
+            if number not in rows:
+                raise Unclear(Fault.UNREADABLE, f"{self._venue}: transaction {number} is not told")
+            self._happened(rows[number])
+            self._last = number
+
+    def _listed(self, what: str, **query: str) -> tuple[int, dict[int, Row]]:
+        said = self.client.get(f"transactions/{what}", **query)
+        return _whole(said, "lastTransactionID"), {_whole(row, "id"): row for row in _rows(said, "transactions")}
 
     def _happened(self, row: Row) -> None:
-        match row["type"]:
+        """One transaction; it is read before it changes anything, so one that cannot be read is met again."""
+        match _text(row, "type"):
             case "ORDER_FILL":
                 self._filled(row)
             case "ORDER_CANCEL":
-                self._ended(row)
+                self._ended(_text(row, "orderID"), _text(row, "reason"))
             case "MARKET_ORDER":
                 self._recognised(row)
+            case "MARKET_ORDER_REJECT":
+                self._refused(row)
+            case "STOP_LOSS_ORDER" | "TAKE_PROFIT_ORDER":
+                self._rests(row)
             case "DAILY_FINANCING":
-                for each in row["positionFinancings"]:
-                    self._flow(Flow.FINANCING, each["financing"], self._by_name.get(each["instrument"]))
+                paid = [(_number(r, "financing"), _text(r, "instrument")) for r in _rows(row, "positionFinancings")]
+                for amount, name in paid:
+                    self._flow(Flow.FINANCING, amount, self._by_name.get(name))
             case "TRANSFER_FUNDS":
-                self._flow(Flow.DEPOSIT, row["amount"], None)
+                self._flow(Flow.DEPOSIT, _number(row, "amount"), None)
 
     def _recognised(self, row: Row) -> None:
         """An order of ours whose answer we may never have heard: by our own id, or by the trade that it closes."""
-        id = OrderId(row.get("clientExtensions", {}).get("id", ""))
-        closed = self._leaving.pop(row.get("tradeClose", {}).get("tradeID", ""), None)
-        if placed := self._placed.get(id) or closed:
-            self._number(placed, row["id"])
+        number, placed = _text(row, "id"), self._placed.get(_client_id(row))
+        if _part(row, "tradeClose") and _text(row, "reason") == "TRADE_CLOSE":
+            placed, _ = self._leaving.pop(_text(_part(row, "tradeClose"), "tradeID"), (None, 0.0))
+        if placed is not None:
+            self._by_number[number] = placed
+            placed.number = placed.number or number
+
+    def _refused(self, row: Row) -> None:
+        """An order of ours that was refused, if nobody has told us."""
+        if placed := self._placed.pop(_client_id(row), None):
+            reason = _text(row, "rejectReason")
+            self._say(Rejected(self.clock(), self._venue, placed.order.id, reason))
+
+    def _rests(self, row: Row) -> None:
+        """A stop or target on a trade: ours by its tag, or in the place of one of ours that somebody has moved."""
+        number, trade, old = _text(row, "id"), _text(row, "tradeID"), str(row.get("replacesOrderID"))
+        placed = self._protects.get(str(_part(row, "clientExtensions").get("tag")))
+        before, _ = self._levels.pop(old, (None, ""))
+        if owner := placed or before:
+            self._levels[number] = owner, trade
+            owner.number = owner.number or number
+        if before is not None and not self._levels_of(before):
+            self._placed.pop(before.order.id, None)
 
     def _filled(self, row: Row) -> None:
-        placed = self._by_number.get(row["orderID"]) or self._levels.get(row["orderID"])
-        self._count_trades(row, placed)
-        if instrument := self._by_name.get(row["instrument"]):
-            self._fill(placed, self._fill_of(row, instrument, placed))
-            if float(row["financing"]):
-                self._flow(Flow.FINANCING, row["financing"], instrument)
+        number, instrument = _text(row, "orderID"), self._by_name.get(_text(row, "instrument"))
+        financing, commission, pl = (_number(row, name) for name in ("financing", "commission", "pl"))
+        if instrument is None:  # not a trade that the book could know of: what it brought came from outside
+            self._flow(Flow.DEPOSIT, pl + financing - commission, None)
+            return
+        placed, _ = self._levels.get(number, (self._by_number.get(number), ""))
+        placed = placed or self._placed.get(OrderId(str(row.get("clientOrderID"))))
+        cuts, fill = self._cuts(row), self._fill_of(row, instrument, placed)
+        if financing:
+            self._flow(Flow.FINANCING, financing, instrument)  # while its trade is still there
+        self._fill(placed, fill)
+        self._count_trades(cuts, placed)
+        if number in self._levels and self._levels[number][1] not in self._trades:
+            del self._levels[number]
+        if placed is not None and placed.order.id in self._placed and self._is_in_doubt(placed):
+            self._say(Failed(self.clock(), self._venue, placed.order.id, Fault.TIMEOUT))  # a part proves no other
 
-    def _count_trades(self, row: Row, placed: Placed | None) -> None:
-        if (opened := row.get("tradeOpened")) and placed is not None:
-            self._trades[opened["tradeID"]] = placed.instrument, float(opened["units"])
-        for cut in [*row.get("tradesClosed", []), *([row["tradeReduced"]] if "tradeReduced" in row else [])]:
-            if cut["tradeID"] in self._trades:
-                id, qty = self._trades[cut["tradeID"]]
-                self._trades[cut["tradeID"]] = id, qty + float(cut["units"])
-        self._trades = {number: (id, qty) for number, (id, qty) in self._trades.items() if qty}
+    def _cuts(self, row: Row) -> dict[str, Qty]:
+        """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
+        parts = [_part(row, "tradeOpened"), _part(row, "tradeReduced")]
+        parts += _rows(row, "tradesClosed") if "tradesClosed" in row else []
+        cuts = {_text(part, "tradeID"): _number(part, "units") for part in parts if part}
+        if abs(sum(cuts.values()) - _number(row, "units")) > TINY:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: a fill of {row['units']} that trades {cuts}")
+        return cuts
+
+    def _count_trades(self, cuts: dict[str, Qty], placed: Placed | None) -> None:
+        for number, qty in cuts.items():
+            if number in self._trades:
+                id, held = self._trades[number]
+                self._trades[number] = id, held + qty
+            elif placed is not None and isinstance(placed.order, Enter):
+                self._trades[number] = placed.instrument, qty
+        for number in [number for number, (_, qty) in self._trades.items() if abs(qty) < TINY]:
+            del self._trades[number]
+            self._comes_too_late(number)
+
+    def _comes_too_late(self, trade: str) -> None:
+        """A close without an answer has nothing left to close."""
+        placed, part = self._leaving.pop(trade, (None, 0.0))
+        if placed is None:
+            return
+        placed.qty -= part
+        is_over = placed.filled >= placed.qty - TINY
+        if is_over and self._placed.pop(placed.order.id, None) is not None:
+            self._say(Cancelled(self.clock(), self._venue, placed.order.id, "its trade has ended"))
 
     def _fill_of(self, row: Row, instrument: Instrument, placed: Placed | None) -> Fill:
-        cause = Cause.LIQUIDATION if row["reason"] == LIQUIDATION else cause_of(placed, row["reason"] == TARGET)
-        rate = row["gainQuoteHomeConversionFactor" if float(row["pl"]) >= 0.0 else "lossQuoteHomeConversionFactor"]
+        reason, pl, rate = _text(row, "reason"), _number(row, "pl"), None
+        cause = Cause.LIQUIDATION if reason == LIQUIDATION else cause_of(placed, reason == TARGET)
+        if instrument.quote != self.currency and pl:
+            rate = _number(row, "gainQuoteHomeConversionFactor" if pl > 0.0 else "lossQuoteHomeConversionFactor")
         return Fill(
-            f"{self._venue}-{row['id']}", instrument.id, float(row["units"]), float(row["price"]),
-            float(row.get("commission", "0")), self.currency, cause,
-            rate=None if instrument.quote == self.currency else float(rate),
+            f"{self._venue}-{_text(row, 'id')}", instrument.id, _number(row, "units"), _number(row, "price"),
+            _number(row, "commission"), self.currency, cause, rate=rate,
         )  # fmt: skip
 
-    def _flow(self, flow: Flow, amount: str, instrument: Instrument | None) -> None:
+    def _flow(self, flow: Flow, amount: float, instrument: Instrument | None) -> None:
         id = instrument.id if instrument else None
-        self._say(CashFlow(self.clock(), self._venue, None, flow, float(amount), self.currency, id))
+        self._say(CashFlow(self.clock(), self._venue, None, flow, amount, self.currency, id))
 
-    def _ended(self, row: Row) -> None:
-        """An order of ours is over without a fill. A stop or target that ends with its trade is no news."""
-        self._levels.pop(row["orderID"], None)
-        placed = self._by_number.get(row["orderID"])
+    def _ended(self, number: str, reason: str) -> None:
+        """An order of ours is over without a fill."""
+        if number in self._levels:
+            self._level_ended(number, reason)
+            return
+        placed = self._by_number.get(number)
         if placed is None or self._placed.pop(placed.order.id, None) is None:
             return
-        reason = str(row["reason"])
-        if _is_refusal(reason) and not (isinstance(placed.order, Protect) or placed.filled):
+        if _is_refusal(reason) and not placed.filled:
             self._say(Rejected(self.clock(), self._venue, placed.order.id, reason))
         else:
             said = "COLLAR" if reason == BOUND else reason
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, said, reason in FAULTS))
+
+    def _level_ended(self, number: str, reason: str) -> None:
+        """A protection is over when a part of it is taken away, or the last one goes with its trade. What is replaced
+        is told of by what replaces it."""
+        if reason == REPLACED:
+            return
+        placed, _ = self._levels.pop(number)
+        goes_with_its_trade = reason == LINKED and bool(self._levels_of(placed))
+        if not goes_with_its_trade and self._placed.pop(placed.order.id, None) is not None:
+            self._say(Cancelled(self.clock(), self._venue, placed.order.id, reason, reason in FAULTS))
+
+    def _levels_of(self, placed: Placed) -> dict[str, str]:
+        """The stops and targets of one protection that rest, with their trades."""
+        return {number: trade for number, (owner, trade) in self._levels.items() if owner is placed}
 
     # ------------------------------------------------------------ orders
 
@@ -238,67 +359,58 @@ class OandaBroker(VenueBroker):
             "units": _written(qty * intent.side, instrument.lot), "priceBound": _written(order.collar, instrument.tick),
             "positionFill": "OPEN_ONLY", **name,
         }})  # fmt: skip
-        self._take(self._placed[order.id], said)
-
-    def _take(self, placed: Placed, said: Row) -> None:
-        """A 201 that carries a cancellation is a refusal, but for the bound that was our own."""
-        cancelled = said.get("orderCancelTransaction")
-        made = said.get("orderCreateTransaction")
-        if not made or not made.get("id"):
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without a transaction")
-        if cancelled and _is_refusal(cancelled["reason"]):
-            self._by_number[made["id"]] = placed
-            self._placed.pop(placed.order.id)  # its cancellation is no news any more
-            raise Denied(str(cancelled["reason"]))
-        self._accept(placed, made["id"])
+        self._accept(self._placed[order.id], _made(said))
         self._look_again()
 
     def _exit(self, order: Exit) -> None:
-        """Close trades of ours, oldest first, up to what is asked."""
+        """Close trades of ours, oldest first, up to what is asked: one that is refused does not hold up the others."""
         intent = order.approved.intent
-        instrument, left = self._mine[intent.instrument], whole_lots(intent.qty, self._mine[intent.instrument].lot)
-        placed = self._placed[order.id] = Placed(order, left)
-        ours = [(number, qty) for number, (id, qty) in self._trades.items() if id == instrument.id]
-        if not ours:
-            raise Denied("nothing to reduce")
-        placed.qty = min(left, sum(abs(qty) for _, qty in ours))
-        for number, qty in ours:
-            part = min(left, abs(qty))
-            if part > 0.0:
-                self._close(placed, number, "ALL" if part == abs(qty) else _written(part, instrument.lot))
+        instrument = self._mine[intent.instrument]
+        left, denied = whole_lots(intent.qty, instrument.lot), Denied("nothing to reduce")
+        placed = self._placed[order.id] = Placed(order, 0.0)  # for as much as has left
+        for trade, held in self._ours(instrument.id).items():
+            part = min(left, abs(held))
+            if part <= 0.0:
+                break
+            try:
+                self._close(placed, trade, part, "ALL" if part == abs(held) else _written(part, instrument.lot))
                 left -= part
+            except Denied as error:
+                denied = error
         self._look_again()
-
-    def _close(self, placed: Placed, trade: str, units: str) -> None:
-        self._leaving[trade] = placed
-        try:
-            said = self.client.put(f"trades/{trade}/close", {"units": units})
-        except NotThere as error:
-            raise Denied(f"nothing to reduce: {error}") from error
-        cancelled, made = said.get("orderCancelTransaction"), said.get("orderCreateTransaction")
-        if not made or not made.get("id"):
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: a close without a transaction")
-        self._leaving.pop(trade, None)
-        if cancelled and _is_refusal(cancelled["reason"]):
-            self._by_number[made["id"]] = placed
-            self._placed.pop(placed.order.id, None)
-            raise Denied(str(cancelled["reason"]))
         if placed.number is None:
-            self._accept(placed, made["id"])
-        else:
-            self._by_number[made["id"]] = placed
+            raise denied
+
+    def _ours(self, id: InstrumentId) -> dict[str, Qty]:
+        return {number: qty for number, (instrument, qty) in self._trades.items() if instrument == id}
+
+    def _close(self, placed: Placed, trade: str, part: Qty, units: str) -> None:
+        self._leaving[trade] = placed, part
+        placed.qty += part
+        try:
+            number = _made(self.client.put(f"trades/{trade}/close", {"units": units}))
+        except (Denied, NotThere) as error:
+            del self._leaving[trade]
+            placed.qty -= part
+            raise error if isinstance(error, Denied) else Denied(f"nothing to reduce: {error}") from error
+        del self._leaving[trade]
+        self._by_number[number] = placed
+        if placed.number is None:
+            self._accept(placed, number)
 
     def _protect(self, order: Protect) -> None:
         intent = order.approved.intent
         instrument = self._mine[intent.instrument]
-        ours = [number for number, (id, _) in self._trades.items() if id == instrument.id]
-        if not ours:
+        if not (ours := self._ours(instrument.id)):
             raise Denied("nothing to protect")
         placed = self._placed[order.id] = Placed(order, whole_lots(intent.qty, instrument.lot))
+        self._protects[order.id] = placed
         for number in ours:
             self._rest(placed, number, instrument)
         if order.replaces:
             self._placed.pop(order.replaces, None)
+        self._accept(placed, next(iter(self._levels_of(placed))))
+        self._look_again()
 
     def _rest(self, placed: Placed, trade: str, instrument: Instrument) -> None:
         order = placed.order
@@ -313,35 +425,57 @@ class OandaBroker(VenueBroker):
             said = self.client.put(f"trades/{trade}/orders", body)
         except NotThere as error:
             raise Denied(f"nothing to protect: {error}") from error
-        numbers = [said.get(f"{name}OrderTransaction", {}).get("id") for name in levels]
-        if not all(numbers):
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: a protection without its transactions")
-        self._levels |= {str(number): placed for number in numbers}
-        if placed.number is None:
-            self._accept(placed, str(numbers[0]))
+        numbers = [_text(_row(said, f"{name}OrderTransaction"), "id") for name in levels]
+        self._levels |= dict.fromkeys(numbers, (placed, trade))
 
     def _cancel(self, placed: Placed) -> None:
-        if isinstance(placed.order, Protect):
-            for number in [number for number, owner in self._levels.items() if owner is placed]:
-                self.client.put(f"orders/{number}/cancel")
-        else:
-            self.client.put(f"orders/@{placed.order.id}/cancel")
+        """What the venue no longer has has ended somehow; how stands in its transactions, perhaps not yet."""
+        id = placed.order.id
+        is_there = True
+        for order in self._levels_of(placed) if isinstance(placed.order, Protect) else [f"@{id}"]:
+            try:
+                self.client.put(f"orders/{order}/cancel")
+            except NotThere:
+                is_there = False
         self._look()
-        if self._placed.pop(placed.order.id, None):
-            self._say(Cancelled(self.clock(), self._venue, placed.order.id, "as asked"))
+        if id in self._placed and not is_there:
+            placed.number = None  # not working, and nothing else is known of it
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: {id} is not there, and nothing says what became of it")
+        if self._placed.pop(id, None):
+            self._say(Cancelled(self.clock(), self._venue, id, "as asked"))
 
     def _find(self, placed: Placed) -> Known:
         """All there is to know of an order stands in the transactions, unless the venue does not show them yet."""
         self._look()
         if placed.order.id not in self._placed:
             return Known.DONE
-        return Known.WORKING if placed.number is not None else Known.NOT_FOUND
+        is_known = placed.number is not None and not self._is_in_doubt(placed)
+        if isinstance(placed.order, Protect):
+            is_known &= self._ours(placed.instrument).keys() <= set(self._levels_of(placed).values())
+        return Known.WORKING if is_known else Known.NOT_FOUND
+
+    def _is_in_doubt(self, placed: Placed) -> bool:
+        """Whether one of the closes of an exit has had no answer."""
+        return any(owner is placed for owner, _ in self._leaving.values())
 
     def _look_again(self) -> None:
         try:
             self._look()
         except (Unclear, Denied):
             return  # what has happened will be seen at the next look
+
+
+def _made(said: Row) -> str:
+    """The number of an order that was taken. A 201 that carries a cancellation is a refusal, but for the bound that was
+    our own and for what a fill has left over."""
+    number, cancelled = _text(_row(said, "orderCreateTransaction"), "id"), _part(said, "orderCancelTransaction")
+    if cancelled and not said.get("orderFillTransaction") and _is_refusal(_text(cancelled, "reason")):
+        raise Denied(_text(cancelled, "reason"))
+    return number
+
+
+def _client_id(row: Row) -> OrderId:
+    return OrderId(str(_part(row, "clientExtensions").get("id")))
 
 
 def _is_refusal(reason: str) -> bool:
@@ -352,3 +486,52 @@ def _is_refusal(reason: str) -> bool:
 def _written(amount: float, step: float) -> str:
     """A number as the venue wants it: a string of no more digits than its step has."""
     return str(Decimal(repr(amount)).quantize(Decimal(repr(step)).normalize()))
+
+
+# ---------------------------------------------------------------- reading: what is not there has told nothing
+
+
+def _text(row: Row, name: str) -> str:
+    said = row.get(name)
+    if not isinstance(said, str) or not said:
+        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
+    return said
+
+
+def _number(row: Row, name: str) -> float:
+    said = row.get(name)
+    try:
+        number = float(said) if isinstance(said, str) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
+    return number
+
+
+def _whole(row: Row, name: str) -> int:
+    """Ids are strings, precisions are not."""
+    said = row.get(name)
+    if not str(said).isdecimal():
+        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
+    return int(str(said))
+
+
+def _row(row: Row, name: str) -> Row:
+    """An object that must be there."""
+    said = row.get(name)
+    if not isinstance(said, dict):
+        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
+    return said
+
+
+def _part(row: Row, name: str) -> Row:
+    """An object that may be missing, but not null."""
+    return _row(row, name) if name in row else {}
+
+
+def _rows(row: Row, name: str) -> list[Row]:
+    said = row.get(name)
+    if not isinstance(said, list) or not all(isinstance(each, dict) for each in said):
+        raise Unclear(Fault.UNREADABLE, f"no {name} but {type(said).__name__}")
+    return said

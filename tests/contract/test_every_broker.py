@@ -257,6 +257,30 @@ def test_a_lost_answer_leaves_the_order_unknown_and_asking_ends_that(world: Worl
     agrees(world)
 
 
+def test_a_stop_whose_answer_is_lost_rests_and_fills_under_its_name(world: World) -> None:
+    world.entered()
+    world.lose_answer(accepted=True)
+    stop = world.protect(world.mid * 0.98, world.mid * 1.05)
+    assert kinds(world.send(stop)) == [Failed] and len(world.stops_at_venue()) == 1
+    assert the(Report, world.send(world.ask(stop.id))).state is Known.WORKING
+    filled = the(Filled, world.bar(world.mid, world.mid, world.mid * 0.97, world.mid * 0.975))
+    assert (filled.order, filled.fill.cause) == (stop.id, Cause.STOP)
+    agrees(world)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_an_exit_whose_answer_is_lost_has_left_once_or_not_at_all(world: World, accepted: bool) -> None:
+    world.entered()
+    world.lose_answer(accepted)
+    order = world.exit()
+    assert the(Failed, world.send(order)).order == order.id
+    world.open(world.mid)
+    told = world.send(world.ask(order.id))
+    assert the(Report, told).state is (Known.DONE if accepted else Known.NOT_FOUND)
+    assert (abs(world.held) < world.instrument.lot) is accepted
+    agrees(world)
+
+
 def test_no_answer_is_told_twice(world: World) -> None:
     world.entered()
     assert not world.open(world.mid) and not world.open(world.mid)

@@ -58,7 +58,7 @@ from ffe.risk.limits import GateLimits
 from tests.venues import faults
 from tests.venues.binance import Binance
 from tests.venues.oanda import Oanda
-from tests.venues.oanda_faults import POST_ORDER, PROTECT, NoReply
+from tests.venues.oanda_faults import ACCOUNT, POST_ORDER, PROTECT, NoReply, On
 from tests.venues.oanda_faults import Partial as PartialAtOanda
 from tests.venues.oanda_faults import Reject as RejectAtOanda
 from tests.venues.play import play, play_oanda
@@ -66,6 +66,7 @@ from tests.venues.server import Server
 
 START: Nanos = 1_750_000_000 * SECOND
 CASH = 100_000.0
+CLOSE = On("PUT", f"{ACCOUNT}/trades/{{tradeSpecifier}}/close")
 FINE = np.array([0.0] * 10 + [100.0])  # facts with which every layer passes
 
 
@@ -295,7 +296,7 @@ class LoopbackOanda(World):
         play_oanda(self.venue, market)
 
     def lose_answer(self, accepted: bool) -> None:
-        self.venue.script(NoReply(POST_ORDER, accepted, drops=True))
+        self.venue.script(*(NoReply(on, accepted, drops=True) for on in (POST_ORDER, PROTECT, CLOSE)))
 
     def refuse(self) -> None:
         self.venue.script(RejectAtOanda(POST_ORDER), RejectAtOanda(PROTECT))
