@@ -296,6 +296,13 @@ def test_reservations_are_not_free() -> None:
     assert new.facts.room(USDJPY.id, START, False).free == pytest.approx(40_000.0 - 1_005.0)
 
 
+def test_a_reservation_is_in_the_account_currency() -> None:
+    new = world()
+    new.enter(0, USDJPY, 8_000.0)
+    worst = 1.005 * 1.01  # the collar and half the spread
+    assert new.facts.reserved(EURUSD) == pytest.approx(8_000.0 * USDJPY.margin_rate * worst)
+
+
 def test_spot_cash_in_another_currency_is_neither_free_nor_reserved_from() -> None:
     new = world()
     new.enter(0, BTC, 0.5)
