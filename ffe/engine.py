@@ -389,7 +389,11 @@ class Engine:
     # ------------------------------------------------------------ answers
 
     def _learn_answer(self, answer: Answer) -> None:
+        is_stray = isinstance(answer, Filled) and answer.order is not None and not self.slots.knows(answer.order)
         booked = self.book.apply(answer)
+        if is_stray and booked:  # it came after the order was proven gone: a position without a slot and a stop
+            why = f"{answer.order} filled after its trade had ended"
+            self._halt("reconciliation", why, self.slots.cancel_entries, answer.time)
         self.slots.apply(answer, booked)
         self._feed_breaker(answer)
         match answer:

@@ -221,6 +221,10 @@ class Slots:
     def free(self) -> list[int]:
         return [slot for slot, trade in enumerate(self._trades) if trade is None]
 
+    def knows(self, order: OrderId) -> bool:
+        """Whether an order belongs to a trade that still holds its slot."""
+        return order in self._orders
+
     def role(self, order: OrderId | None) -> Role | None:
         trade = self._owner(order)
         flight = _flight_of(trade, order) if trade else None

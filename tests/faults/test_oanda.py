@@ -203,16 +203,13 @@ def test_f6_a_late_exit_closes_once_and_never_reverses(stage: Set) -> None:
     gone(s)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="engine: a fill of an order whose trade was freed is ours without a slot, and no break"
-)
 def test_f6_beyond_the_declared_horizon_a_late_entry_stops_everything(stage: Set) -> None:
     s = stage(faults=[Zombie(POST_ORDER, 290 * SECOND, drops=True)])
     s.minute(None, s.buy())
     s.minutes(3)
     assert s.slots() == {}
     s.minutes(3)
-    assert s.at_venue() == 10_000.0 and s.state is not TradingState.ACTIVE
+    assert s.at_venue() == 10_000.0 and s.state is TradingState.HALTED
 
 
 def test_f7_what_the_venue_does_not_show_yet_is_not_gone(stage: Set) -> None:

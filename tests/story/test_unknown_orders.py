@@ -233,3 +233,15 @@ def test_beyond_the_horizon_a_venue_that_disagrees_latches() -> None:
     told = scene.step(*[replace(read, time=scene.now)] * 3)
     assert [c.after for c in told.changes if c.what == "latch reconciliation"] == ["halted"]
     assert scene.slots() == {0: (BTC.id, "unknown")}, "what is not proven gone holds its slot"
+
+
+def test_a_fill_of_an_order_whose_trade_has_ended_halts() -> None:
+    """It was proven gone, by everything the venue had said, and filled all the same."""
+    scene = entered(Timeout(1), interval=MINUTE)
+    scene.bars(4)
+    assert not scene.slots()
+    enter = scene.told.of(Enter)[0].id
+    fill = Fill("late", BTC.id, 100.0, 100.0, 0.0, USD, Cause.ENTRY)
+    told = scene.engine.step(Filled(scene.now, COINS, enter, fill, done=True))
+    assert [(c.what, c.after) for c in told.changes] == [("latch reconciliation", "halted")]
+    assert not scene.engine.step(Filled(scene.now, COINS, enter, fill, done=True)).changes, "told twice, counted once"
