@@ -81,7 +81,6 @@ from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, to_tick
 from ffe.strategy import Hears, View
 
 NOTHING: frozenset[InstrumentId] = frozenset()
-NOBODY = InstrumentId("none")  # closes nothing
 
 
 class Brokers(Protocol):
@@ -373,11 +372,15 @@ class Engine:
                 self._turn(self.guard.pause, by)
             case Act.RESUME:
                 self._turn(self.guard.resume, by)
-            case Act.CLOSE_ALL | Act.CLOSE:
-                chosen = None if command.act is Act.CLOSE_ALL else command.instrument or NOBODY
-                self.slots.close(by, chosen)
-                self._ended += self.queue.clear(by, chosen)  # or it would take the slot that comes free
-                self._draft.changes.append(Change(command.act, "", chosen or "all", by))
+            case Act.CLOSE_ALL:
+                self._close(command.act, by, None)
+            case Act.CLOSE if command.instrument is not None:
+                self._close(command.act, by, command.instrument)
+
+    def _close(self, act: Act, by: str, instrument: InstrumentId | None) -> None:
+        self.slots.close(by, instrument)
+        self._ended += self.queue.clear(by, instrument)  # or it would take the slot that comes free
+        self._draft.changes.append(Change(act, "", instrument or "all", by))
 
     def _turn(self, act: Callable[[], None], why: str) -> None:
         """Let the guard change its mind, and say so if its state became another."""

@@ -132,7 +132,6 @@ class CcxtBroker(VenueBroker):
     ) -> None:
         super().__init__(universe, venue, clock)
         self.client = client
-        self._by_symbol = {i.symbol: i for i in self._mine.values()}
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
@@ -442,11 +441,6 @@ class CcxtBroker(VenueBroker):
             self._deny(order, order.id, error)
         else:
             self._say(Failed(self.clock(), self._venue, order.id, error.fault))
-
-    def _look_again(self) -> None:
-        """Most market orders have filled by the time they are answered; if this cannot be seen now, it will be."""
-        with suppress(Unclear, Denied):
-            self._look()
 
     def _make_way(self, placed: Placed, why: str) -> None:
         if self._withdraw(placed):

@@ -142,16 +142,6 @@ class OandaBroker(VenueBroker):
         self._protects: dict[str, Placed] = {}  # every protection that left, by the tag on its stops and targets
         self._levels: dict[str, tuple[Placed, str]] = {}  # resting stops and targets: number -> whose, on which trade
         self._leaving: dict[str, tuple[Placed, Qty]] = {}  # closes without an answer: trade -> whose, how much
-        self._silent_at: Nanos | None = None
-
-    def work(self, market: Bars | Quotes) -> None:
-        """A venue that did not answer is not asked again within the same instant."""
-        if market.time == self._silent_at:
-            return
-        told = len(self._answers)
-        super().work(market)
-        if any(isinstance(a, Failed | Rejected) and a.order is None for a in self._answers[told:]):
-            self._silent_at = market.time
 
     # ------------------------------------------------------------ what has happened
 
@@ -457,12 +447,6 @@ class OandaBroker(VenueBroker):
     def _is_in_doubt(self, placed: Placed) -> bool:
         """Whether one of the closes of an exit has had no answer."""
         return any(owner is placed for owner, _ in self._leaving.values())
-
-    def _look_again(self) -> None:
-        try:
-            self._look()
-        except (Unclear, Denied):
-            return  # what has happened will be seen at the next look
 
 
 def _made(said: Row) -> str:

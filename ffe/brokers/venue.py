@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ffe.model import (
@@ -39,7 +40,6 @@ from ffe.model import (
 from ffe.model import Order as AnyOrder
 
 Order = Enter | Exit | Protect
-NOBODY: frozenset[InstrumentId] = frozenset()
 
 
 class Unclear(Exception):
@@ -98,11 +98,7 @@ class VenueBroker(ABC):
     @property
     def waiting(self) -> Set[InstrumentId]:
         """Instruments with an order that does not rest: what they trade at next is of interest."""
-        return (
-            {p.instrument for p in self._placed.values() if not isinstance(p.order, Protect)}
-            if self._placed
-            else NOBODY
-        )
+        return {p.instrument for p in self._placed.values() if not isinstance(p.order, Protect)}
 
     def answers(self) -> Sequence[Answer]:
         answers, self._answers = self._answers, []
@@ -242,6 +238,11 @@ class VenueBroker(ABC):
         if is_told:
             id = placed.order.id if placed is not None else None
             self._say(Filled(self.clock(), self._venue, id, fill, done))
+
+    def _look_again(self) -> None:
+        """Most market orders have filled by the time they are answered; if this cannot be seen now, it will be."""
+        with suppress(Unclear, Denied):
+            self._look()
 
     def _resting(self, instrument: InstrumentId) -> list[Placed]:
         return [p for p in self._placed.values() if p.instrument == instrument and isinstance(p.order, Protect)]
