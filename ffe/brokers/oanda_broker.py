@@ -48,7 +48,7 @@ from ffe.model import (
 from ffe.sizing import whole_lots
 
 Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
-PRACTICE, LIVE = "https://api-fxpractice.oanda.com", "https://api-fxtrade.oanda.com"
+PRACTICE = "https://api-fxpractice.oanda.com"
 LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
 TARGET = "TAKE_PROFIT_ORDER"
 BOUND = "BOUNDS_VIOLATION"  # the collar that the order itself carried

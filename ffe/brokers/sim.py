@@ -103,7 +103,6 @@ class SimBroker:
         self.account = Book(universe, 1)
         self.account.marks.update(marks or {})
         self.ledger = self.account.ledgers[venue]
-        self.stop_outs = 0
         self._opening = cash if isinstance(cash, dict) else {universe.accounts[venue].currency: cash}
         self._holdings, self._flows = tuple(holdings), sorted(flows, key=lambda flow: flow.time)
         self._mine = {i.id: i for i in universe if i.venue == venue}
@@ -327,10 +326,12 @@ class SimBroker:
         instrument = self._mine[working.instrument]
         if working.shares:
             return min(working.left, round_down(working.order.approved.intent.qty * working.shares[0], instrument.lot))
-        return min(working.left, self._share_of(instrument)) if instrument.volume_share > 0.0 else working.left
+        return min(working.left, self._share_of(instrument))
 
     def _share_of(self, instrument: Instrument) -> Qty:
         """What one order may take of the newest bar's volume."""
+        if not instrument.volume_share:
+            return math.inf
         return round_down(instrument.volume_share * self._volume.get(instrument.id, 0.0), instrument.lot)
 
     def _can_pay(self, instrument: Instrument, qty: Qty, price: Price) -> bool:
@@ -352,7 +353,7 @@ class SimBroker:
             return
         cause = Cause.STOP if hit == fills.STOP else Cause.TARGET
         whole = min(abs(held), working.left)
-        qty = min(whole, self._share_of(instrument)) if instrument.volume_share > 0.0 else whole
+        qty = min(whole, self._share_of(instrument))
         if qty <= 0.0:
             return
         done = qty >= whole
@@ -442,7 +443,6 @@ class SimBroker:
             not used or not self.account.venue_equity(self._venue) < STOP_OUT * used
         ):  # what is unknown liquidates nothing
             return
-        self.stop_outs += 1
         for id, position in list(self.ledger.positions()):
             instrument, side = self._mine[id], -1 if position.qty > 0.0 else 1
             price = fills.market_price(self.account.mark(id), side, instrument.spread / 2.0, instrument.slippage)
