@@ -14,7 +14,6 @@ from tests.story.scene import (
     ETH,
     EUR,
     GBP,
-    MARGIN,
     SOL,
     START,
     Scene,
