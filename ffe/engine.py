@@ -77,7 +77,8 @@ from ffe.risk.guard import Guard, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
-from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, to_tick
+from ffe.rounding import to_tick
+from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
 
 NOTHING: frozenset[InstrumentId] = frozenset()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING
 
 from ffe.kernels import fills
-from ffe.model import ROUNDING_LOTS, Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
+from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
+from ffe.rounding import in_steps, round_down
 
 NO_ROOM = "concentration leaves less than the minimum"
 
@@ -39,30 +40,10 @@ class Room:
     rate: float
 
 
-def round_down(qty: Qty, lot: Qty) -> Qty:
-    """The largest multiple of lot within qty, towards zero, in decimal arithmetic."""
-    return _in_steps(qty, lot, ROUND_DOWN) if math.isfinite(qty) else 0.0
-
-
-def whole_lots(qty: Qty, lot: Qty) -> Qty:
-    """What a venue can be asked for of a holding: towards zero, but for the last bits that adding up parts has lost."""
-    return round_down(qty + ROUNDING_LOTS * lot, lot)
-
-
-def to_tick(price: Price, tick: Price) -> Price:
-    """The nearest price a venue can rest an order at; where no tick is known, the price itself."""
-    return _in_steps(price, tick, ROUND_HALF_EVEN) if tick and math.isfinite(price) else price
-
-
-def _in_steps(amount: float, size: float, rounding: str) -> float:
-    step = Decimal(repr(size))
-    return float((Decimal(repr(float(amount))) / step).to_integral_value(rounding) * step)
-
-
 def minimum_qty(instrument: Instrument, price: Price) -> Qty:
     """The smallest quantity the venue takes at a price, rounded up to a lot."""
     least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / price)
-    return _in_steps(least, instrument.lot, ROUND_CEILING)
+    return in_steps(least, instrument.lot, ROUND_CEILING)
 
 
 def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:

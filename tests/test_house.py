@@ -22,28 +22,30 @@ STRATEGIES = sorted(path.relative_to(ROOT) for path in (ROOT / "strategies").rgl
 EVERYTHING = [*FILES, *STRATEGIES, *sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))]
 
 VALUES = {"model", "errors", "kernels", "limits"}
-BELOW = {*VALUES, "ports", "hours", "book", "sizing", "history", "memory"}
+BELOW = {*VALUES, "rounding", "ports", "hours", "book", "sizing", "history", "memory"}
 CORE = {*BELOW, "strategy", "risk", "engine"}
-EDGE = {"brokers", "feeds", "data", "records", "config"}
+EDGE = {"wire", "brokers", "feeds", "data", "records", "config"}
 MAY_KNOW: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "kernels": set(),
     "limits": set(),
     "ports": {"model"},
+    "rounding": {"model"},
+    "wire": {"model", "errors"},
     "hours": {"model", "errors"},
     "book": {"model"},
     "history": {"model"},
     "memory": {"model", "limits"},
-    "sizing": {"model", "kernels", "limits"},
+    "sizing": {"model", "kernels", "limits", "rounding"},
     "indicators": {"kernels"},
     "strategy": {"model", "errors", "hours", "book", "history"},
     "risk": BELOW,
     "engine": CORE - {"engine"} | {"records"},
     "records": {"model", "errors", "ports"},
-    "brokers": {"model", "errors", "kernels", "ports", "book", "hours", "sizing"},
-    "data": {"model", "errors", "kernels", "ports", "book", "hours"},
-    "feeds": {"model", "errors", "kernels", "ports", "book", "hours", "data"},
+    "brokers": {"model", "errors", "kernels", "ports", "book", "hours", "rounding", "wire"},
+    "data": {"model", "errors", "kernels", "ports", "book", "hours", "wire"},
+    "feeds": {"model", "errors", "kernels", "ports", "book", "hours", "data", "wire"},
     "config": {"model", "errors", "limits"},
     "research": CORE | EDGE | {"indicators"},
     "live": CORE | EDGE | {"indicators", "research"},

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 import ccxt
 
-from ffe.brokers.venue import Denied, NotThere, Placed, Unclear, VenueBroker, cause_of
+from ffe.brokers.venue import Placed, VenueBroker, cause_of
 from ffe.errors import ConfigError
 from ffe.model import (
     SECOND,
     AccountRead,
-    AssetClass,
     Bars,
     Cancelled,
     CashFlow,
@@ -38,90 +37,21 @@ from ffe.model import (
     Known,
     Nanos,
     OrderId,
-    Price,
     Protect,
     Qty,
     Quotes,
-    Ratio,
     Report,
-    Symbol,
     Universe,
     Venue,
 )  # fmt: skip
-from ffe.sizing import whole_lots
+from ffe.rounding import whole_lots
+from ffe.wire.ccxt_wire import MILLI, Busy, CcxtMarket, Short, Skewed, ask
+from ffe.wire.errors import Denied, NotThere, Unclear
 
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
-MILLI: Nanos = 1_000_000
 WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
 ENDED = {"canceled", "expired", "rejected"}
-
-
-class Skewed(Exception):
-    """The venue refused a request, unread, because our clock or its own is off."""
-
-
-class Short(Denied):
-    """The account does not hold what the order needs."""
-
-
-class Busy(Denied):
-    """Too many requests: the venue wants to be left alone for a while."""
-
-
-def instruments(
-    client: ccxt.Exchange, venue: Venue, symbols: list[str], hours: str = "24/7", fee_in_base: bool = True,
-    spread: Ratio = 0.0, slippage: Ratio = 0.0,
-) -> tuple[Instrument, ...]:  # fmt: skip
-    """What the venue says of these markets: tick, lot, minimum and fee. A symbol it does not list raises Denied."""
-    markets: Mapping[str, Any] = ask(client.load_markets)
-    found = []
-    for symbol in symbols:
-        if symbol not in markets:
-            raise Denied(f"{client.id} lists no {symbol}")
-        market = markets[symbol]
-        precision, limits = market["precision"], market["limits"]
-        found.append(Instrument(
-            venue, Symbol(symbol), AssetClass.CRYPTO, Currency(market["base"]), Currency(market["quote"]), hours,
-            tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
-            minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
-            spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
-        ))  # fmt: skip
-    return tuple(found)
-
-
-def ask(call: Callable[..., T], *arguments: object) -> T:
-    """One request; what ccxt raises becomes ours. What follows from a class was measured, venue by venue."""
-    try:
-        return call(*arguments)
-    except ccxt.OrderNotFound as error:
-        raise NotThere(str(error)) from error
-    except ccxt.AuthenticationError as error:
-        raise Denied(str(error), is_locked_out=True) from error
-    except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
-        # A key that was revoked after its first success comes in this class too.
-        if "-2015" in str(error):
-            raise Denied(str(error), is_locked_out=True) from error
-        raise Busy(str(error)) from error
-    except ccxt.InvalidNonce as error:
-        raise Skewed(str(error)) from error
-    except ccxt.RequestTimeout as error:
-        raise Unclear(Fault.TIMEOUT, str(error)) from error
-    except ccxt.ExchangeNotAvailable as error:
-        raise Unclear(Fault.SERVER_ERROR, str(error)) from error
-    except ccxt.BadResponse as error:
-        raise Unclear(Fault.UNREADABLE, str(error)) from error
-    except ccxt.NetworkError as error:
-        raise Unclear(Fault.DISCONNECTED, str(error)) from error
-    except ccxt.InsufficientFunds as error:
-        raise Short(str(error)) from error
-    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
-        raise Denied(str(error)) from error
-    except ccxt.BaseError as error:  # of no class that says more: it may have been booked
-        raise Unclear(Fault.SERVER_ERROR, str(error)) from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # ccxt reads bodies without checking them: one of another shape fails anywhere in its parsers.
-        raise Unclear(Fault.UNREADABLE, repr(error)) from error
 
 
 class CcxtBroker(VenueBroker):
@@ -131,7 +61,7 @@ class CcxtBroker(VenueBroker):
         self, universe: Universe, venue: Venue, client: ccxt.Exchange, clock: Callable[[], Nanos], since: Nanos
     ) -> None:
         super().__init__(universe, venue, clock)
-        self.client = client
+        self.client, self._market = client, CcxtMarket(client)
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
@@ -168,19 +98,14 @@ class CcxtBroker(VenueBroker):
     def _open(self, market: Bars | Quotes) -> None:
         held, now = self._balances(), self.clock()
         kept = [(i, held[base]) for base, i in sorted(self._by_base.items()) if held.get(base)]
-        found = [Holding(i.id, qty, self._price(i)) for i, qty in kept]  # all or nothing: what fails is asked again
+        found = [
+            Holding(i.id, qty, self._ask(self._market.price, i)) for i, qty in kept
+        ]  # all or nothing: what fails is asked again
         for currency in sorted({i.quote for i in self._mine.values()}):
             if held.get(currency):
                 self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, held[currency], currency))
         for holding in found:
             self._say(Found(now, self._venue, None, holding))
-
-    def _price(self, instrument: Instrument) -> Price:
-        said = self._ask(self.client.fetch_ticker, instrument.symbol)
-        price = float(said["last"] or math.nan)
-        if said["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
-            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {said['info']}")
-        return price
 
     def _balances(self) -> dict[Currency, float]:
         """What the account holds in all. A page that is no account reads as an empty one, so that is no answer."""

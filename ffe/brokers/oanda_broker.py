@@ -7,23 +7,15 @@ the account's transactions since the last that was seen, never from an order's s
 
 from __future__ import annotations
 
-import math
-import ssl
 from collections.abc import Callable, Iterator
-from decimal import Decimal
-from typing import Any
 
-import httpx2
-
-from ffe.brokers.venue import Denied, NotThere, Placed, Unclear, VenueBroker, cause_of
+from ffe.brokers.venue import Placed, VenueBroker, cause_of
 from ffe.model import (
     AccountRead,
-    AssetClass,
     Bars,
     Cancelled,
     CashFlow,
     Cause,
-    Currency,
     Enter,
     Exit,
     Failed,
@@ -41,14 +33,13 @@ from ffe.model import (
     Qty,
     Quotes,
     Rejected,
-    Symbol,
     Universe,
     Venue,
 )  # fmt: skip
-from ffe.sizing import whole_lots
+from ffe.rounding import whole_lots
+from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.oanda_wire import OandaClient, Row, number_of, part_of, row_of, rows_of, text_of, whole_of, written
 
-Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
-PRACTICE = "https://api-fxpractice.oanda.com"
 LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
 TARGET = "TAKE_PROFIT_ORDER"
 BOUND = "BOUNDS_VIOLATION"  # the collar that the order itself carried
@@ -56,78 +47,6 @@ FAULTS = {"INTERNAL_SERVER_ERROR", "INSUFFICIENT_LIQUIDITY", "MIGRATION"}  # the
 REPLACED, LINKED = "CLIENT_REQUEST_REPLACED", "LINKED_TRADE_CLOSED"
 ASKED = {"CLIENT_REQUEST", REPLACED, "TIME_IN_FORCE_EXPIRED"}
 TINY = 1e-6  # less than any unit: what adding up parts leaves over
-
-
-class OandaClient:
-    """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message.
-
-    trust is whom a connection believes, None for the authorities that come with httpx2.
-    """
-
-    def __init__(
-        self, token: str, account: str, address: str = PRACTICE, timeout: float = 10.0,
-        trust: ssl.SSLContext | None = None,
-    ) -> None:  # fmt: skip
-        headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
-        self._http = httpx2.Client(base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True)
-
-    def get(self, path: str, **query: str) -> Row:
-        return self._call("GET", path, params=query)
-
-    def post(self, path: str, body: Row) -> Row:
-        return self._call("POST", path, json=body)
-
-    def put(self, path: str, body: Row | None = None) -> Row:
-        return self._call("PUT", path, json=body or {})
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _call(self, method: str, path: str, **what: Any) -> Row:
-        try:
-            reply = self._http.request(method, path, **what)
-        except httpx2.TimeoutException as error:
-            raise Unclear(Fault.TIMEOUT, str(error)) from error
-        except httpx2.RequestError as error:
-            raise Unclear(Fault.DISCONNECTED, str(error)) from error
-        if reply.status_code >= 500:
-            raise Unclear(Fault.SERVER_ERROR, f"HTTP {reply.status_code}")
-        try:
-            said = reply.json()
-        except ValueError as error:
-            raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} without JSON") from error
-        if not isinstance(said, dict):
-            raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} with no object")
-        if reply.status_code >= 400:
-            raise self._refusal(method, reply.status_code, said)
-        return said
-
-    @staticmethod
-    def _refusal(method: str, status: int, said: Row) -> Denied | NotThere | Unclear:
-        """A question is only refused for haste or for its key; any other no to it has told nothing."""
-        why = str(said.get("errorCode") or said.get("errorMessage") or f"HTTP {status}")
-        if status in (401, 403, 429):
-            return Denied(why, is_locked_out=status != 429)
-        if method == "GET" or status == 408:
-            return Unclear(Fault.UNREADABLE, why)
-        return NotThere(why) if status == 404 and method == "PUT" else Denied(why)
-
-
-def instruments(client: OandaClient, venue: Venue, symbols: list[str]) -> tuple[Instrument, ...]:
-    """What the venue says of these pairs: tick, lot, minimum and margin. A pair it does not list raises Denied."""
-    listed = {_text(row, "name").replace("_", "/"): row for row in _rows(client.get("instruments"), "instruments")}
-    if unknown := [symbol for symbol in symbols if symbol not in listed]:
-        raise Denied(f"OANDA lists no {', '.join(unknown)}")
-    return tuple(_instrument(venue, symbol, listed[symbol]) for symbol in symbols)
-
-
-def _instrument(venue: Venue, symbol: str, row: Row) -> Instrument:
-    base, quote = symbol.split("/")  # the published form of a pair's name
-    return Instrument(
-        venue, Symbol(symbol), AssetClass.FOREX, Currency(base), Currency(quote), "forex",
-        tick=float(f"1e-{_whole(row, 'displayPrecision')}"), lot=float(f"1e-{_whole(row, 'tradeUnitsPrecision')}"),
-        minimum_qty=_number(row, "minimumTradeSize"), margin_rate=_number(row, "marginRate"), shortable=True,
-    )  # fmt: skip
 
 
 class OandaBroker(VenueBroker):
@@ -156,20 +75,20 @@ class OandaBroker(VenueBroker):
         """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
         told nothing."""
         summary, held = self.client.get("summary"), self.client.get("openPositions")
-        last, account = _whole(summary, "lastTransactionID"), _row(summary, "account")
-        balance, positions = _number(account, "balance"), _rows(held, "positions")
+        last, account = whole_of(summary, "lastTransactionID"), row_of(summary, "account")
+        balance, positions = number_of(account, "balance"), rows_of(held, "positions")
         if balance <= 0.0:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balance that can be believed: {balance}")
-        if _whole(held, "lastTransactionID") != last or _whole(account, "openPositionCount") != len(positions):
+        if whole_of(held, "lastTransactionID") != last or whole_of(account, "openPositionCount") != len(positions):
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: balance and positions do not belong together")
         return last, balance, list(self._positions(positions))
 
     def _positions(self, rows: list[Row]) -> Iterator[tuple[Instrument, Qty, float]]:
         for row in rows:
-            instrument = self._by_name.get(_text(row, "instrument"))
-            for side in (_row(row, "long"), _row(row, "short")):
-                if instrument is not None and (qty := _number(side, "units")):
-                    yield instrument, qty, _number(side, "averagePrice")
+            instrument = self._by_name.get(text_of(row, "instrument"))
+            for side in (row_of(row, "long"), row_of(row, "short")):
+                if instrument is not None and (qty := number_of(side, "units")):
+                    yield instrument, qty, number_of(side, "averagePrice")
 
     def _read(self) -> None:
         last, balance, positions = self._account()
@@ -198,15 +117,15 @@ class OandaBroker(VenueBroker):
 
     def _listed(self, what: str, **query: str) -> tuple[int, dict[int, Row]]:
         said = self.client.get(f"transactions/{what}", **query)
-        return _whole(said, "lastTransactionID"), {_whole(row, "id"): row for row in _rows(said, "transactions")}
+        return whole_of(said, "lastTransactionID"), {whole_of(row, "id"): row for row in rows_of(said, "transactions")}
 
     def _happened(self, row: Row) -> None:
         """One transaction; it is read before it changes anything, so one that cannot be read is met again."""
-        match _text(row, "type"):
+        match text_of(row, "type"):
             case "ORDER_FILL":
                 self._filled(row)
             case "ORDER_CANCEL":
-                self._ended(_text(row, "orderID"), _text(row, "reason"))
+                self._ended(text_of(row, "orderID"), text_of(row, "reason"))
             case "MARKET_ORDER":
                 self._recognised(row)
             case "MARKET_ORDER_REJECT":
@@ -214,17 +133,19 @@ class OandaBroker(VenueBroker):
             case "STOP_LOSS_ORDER" | "TAKE_PROFIT_ORDER":
                 self._rests(row)
             case "DAILY_FINANCING":
-                paid = [(_number(r, "financing"), _text(r, "instrument")) for r in _rows(row, "positionFinancings")]
+                paid = [
+                    (number_of(r, "financing"), text_of(r, "instrument")) for r in rows_of(row, "positionFinancings")
+                ]
                 for amount, name in paid:
                     self._flow(Flow.FINANCING, amount, self._by_name.get(name))
             case "TRANSFER_FUNDS":
-                self._flow(Flow.DEPOSIT, _number(row, "amount"), None)
+                self._flow(Flow.DEPOSIT, number_of(row, "amount"), None)
 
     def _recognised(self, row: Row) -> None:
         """An order of ours whose answer we may never have heard: by our own id, or by the trade that it closes."""
-        number, placed = _text(row, "id"), self._placed.get(_client_id(row))
-        if _part(row, "tradeClose") and _text(row, "reason") == "TRADE_CLOSE":
-            placed, _ = self._leaving.pop(_text(_part(row, "tradeClose"), "tradeID"), (None, 0.0))
+        number, placed = text_of(row, "id"), self._placed.get(_client_id(row))
+        if part_of(row, "tradeClose") and text_of(row, "reason") == "TRADE_CLOSE":
+            placed, _ = self._leaving.pop(text_of(part_of(row, "tradeClose"), "tradeID"), (None, 0.0))
         if placed is not None:
             self._by_number[number] = placed
             placed.number = placed.number or number
@@ -232,13 +153,13 @@ class OandaBroker(VenueBroker):
     def _refused(self, row: Row) -> None:
         """An order of ours that was refused, if nobody has told us."""
         if placed := self._placed.pop(_client_id(row), None):
-            reason = _text(row, "rejectReason")
+            reason = text_of(row, "rejectReason")
             self._say(Rejected(self.clock(), self._venue, placed.order.id, reason))
 
     def _rests(self, row: Row) -> None:
         """A stop or target on a trade: ours by its tag, or in the place of one of ours that somebody has moved."""
-        number, trade, old = _text(row, "id"), _text(row, "tradeID"), str(row.get("replacesOrderID"))
-        placed = self._protects.get(str(_part(row, "clientExtensions").get("tag")))
+        number, trade, old = text_of(row, "id"), text_of(row, "tradeID"), str(row.get("replacesOrderID"))
+        placed = self._protects.get(str(part_of(row, "clientExtensions").get("tag")))
         before, _ = self._levels.pop(old, (None, ""))
         if owner := placed or before:
             self._levels[number] = owner, trade
@@ -247,8 +168,8 @@ class OandaBroker(VenueBroker):
             self._placed.pop(before.order.id, None)
 
     def _filled(self, row: Row) -> None:
-        number, instrument = _text(row, "orderID"), self._by_name.get(_text(row, "instrument"))
-        financing, commission, pl = (_number(row, name) for name in ("financing", "commission", "pl"))
+        number, instrument = text_of(row, "orderID"), self._by_name.get(text_of(row, "instrument"))
+        financing, commission, pl = (number_of(row, name) for name in ("financing", "commission", "pl"))
         if instrument is None:  # not a trade that the book could know of: what it brought came from outside
             self._flow(Flow.DEPOSIT, pl + financing - commission, None)
             return
@@ -266,10 +187,10 @@ class OandaBroker(VenueBroker):
 
     def _cuts(self, row: Row) -> dict[str, Qty]:
         """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
-        parts = [_part(row, "tradeOpened"), _part(row, "tradeReduced")]
-        parts += _rows(row, "tradesClosed") if "tradesClosed" in row else []
-        cuts = {_text(part, "tradeID"): _number(part, "units") for part in parts if part}
-        if abs(sum(cuts.values()) - _number(row, "units")) > TINY:
+        parts = [part_of(row, "tradeOpened"), part_of(row, "tradeReduced")]
+        parts += rows_of(row, "tradesClosed") if "tradesClosed" in row else []
+        cuts = {text_of(part, "tradeID"): number_of(part, "units") for part in parts if part}
+        if abs(sum(cuts.values()) - number_of(row, "units")) > TINY:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: a fill of {row['units']} that trades {cuts}")
         return cuts
 
@@ -295,13 +216,13 @@ class OandaBroker(VenueBroker):
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, "its trade has ended"))
 
     def _fill_of(self, row: Row, instrument: Instrument, placed: Placed | None) -> Fill:
-        reason, pl, rate = _text(row, "reason"), _number(row, "pl"), None
+        reason, pl, rate = text_of(row, "reason"), number_of(row, "pl"), None
         cause = Cause.LIQUIDATION if reason == LIQUIDATION else cause_of(placed, reason == TARGET)
         if instrument.quote != self.currency and pl:
-            rate = _number(row, "gainQuoteHomeConversionFactor" if pl > 0.0 else "lossQuoteHomeConversionFactor")
+            rate = number_of(row, "gainQuoteHomeConversionFactor" if pl > 0.0 else "lossQuoteHomeConversionFactor")
         return Fill(
-            f"{self._venue}-{_text(row, 'id')}", instrument.id, _number(row, "units"), _number(row, "price"),
-            _number(row, "commission"), self.currency, cause, rate=rate,
+            f"{self._venue}-{text_of(row, 'id')}", instrument.id, number_of(row, "units"), number_of(row, "price"),
+            number_of(row, "commission"), self.currency, cause, rate=rate,
         )  # fmt: skip
 
     def _flow(self, flow: Flow, amount: float, instrument: Instrument | None) -> None:
@@ -346,7 +267,7 @@ class OandaBroker(VenueBroker):
         name = {"clientExtensions": {"id": order.id}, "tradeClientExtensions": {"id": order.id}}
         said = self.client.post("orders", {"order": {
             "type": "MARKET", "instrument": instrument.symbol.replace("/", "_"), "timeInForce": "IOC",
-            "units": _written(qty * intent.side, instrument.lot), "priceBound": _written(order.collar, instrument.tick),
+            "units": written(qty * intent.side, instrument.lot), "priceBound": written(order.collar, instrument.tick),
             "positionFill": "OPEN_ONLY", **name,
         }})  # fmt: skip
         self._accept(self._placed[order.id], _made(said))
@@ -363,7 +284,7 @@ class OandaBroker(VenueBroker):
             if part <= 0.0:
                 break
             try:
-                self._close(placed, trade, part, "ALL" if part == abs(held) else _written(part, instrument.lot))
+                self._close(placed, trade, part, "ALL" if part == abs(held) else written(part, instrument.lot))
                 left -= part
             except Denied as error:
                 denied = error
@@ -408,14 +329,14 @@ class OandaBroker(VenueBroker):
         tag = {"tag": order.id}  # an id must be unique among what is open, and one protection may be several orders
         levels = {"stopLoss": order.stop, "takeProfit": order.target}
         body = {
-            name: {"price": _written(price, instrument.tick), "timeInForce": "GTC", "clientExtensions": tag}
+            name: {"price": written(price, instrument.tick), "timeInForce": "GTC", "clientExtensions": tag}
             for name, price in levels.items()
         }
         try:
             said = self.client.put(f"trades/{trade}/orders", body)
         except NotThere as error:
             raise Denied(f"nothing to protect: {error}") from error
-        numbers = [_text(_row(said, f"{name}OrderTransaction"), "id") for name in levels]
+        numbers = [text_of(row_of(said, f"{name}OrderTransaction"), "id") for name in levels]
         self._levels |= dict.fromkeys(numbers, (placed, trade))
 
     def _cancel(self, placed: Placed) -> None:
@@ -452,70 +373,16 @@ class OandaBroker(VenueBroker):
 def _made(said: Row) -> str:
     """The number of an order that was taken. A 201 that carries a cancellation is a refusal, but for the bound that was
     our own and for what a fill has left over."""
-    number, cancelled = _text(_row(said, "orderCreateTransaction"), "id"), _part(said, "orderCancelTransaction")
-    if cancelled and not said.get("orderFillTransaction") and _is_refusal(_text(cancelled, "reason")):
-        raise Denied(_text(cancelled, "reason"))
+    number, cancelled = text_of(row_of(said, "orderCreateTransaction"), "id"), part_of(said, "orderCancelTransaction")
+    if cancelled and not said.get("orderFillTransaction") and _is_refusal(text_of(cancelled, "reason")):
+        raise Denied(text_of(cancelled, "reason"))
     return number
 
 
 def _client_id(row: Row) -> OrderId:
-    return OrderId(str(_part(row, "clientExtensions").get("id")))
+    return OrderId(str(part_of(row, "clientExtensions").get("id")))
 
 
 def _is_refusal(reason: str) -> bool:
     """Whether an order that was cancelled at once was refused for reasons of business."""
     return reason != BOUND and reason not in FAULTS | ASKED
-
-
-def _written(amount: float, step: float) -> str:
-    """A number as the venue wants it: a string of no more digits than its step has."""
-    return str(Decimal(repr(amount)).quantize(Decimal(repr(step)).normalize()))
-
-
-# ---------------------------------------------------------------- reading: what is not there has told nothing
-
-
-def _text(row: Row, name: str) -> str:
-    said = row.get(name)
-    if not isinstance(said, str) or not said:
-        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
-    return said
-
-
-def _number(row: Row, name: str) -> float:
-    said = row.get(name)
-    try:
-        number = float(said) if isinstance(said, str) else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
-    return number
-
-
-def _whole(row: Row, name: str) -> int:
-    """Ids are strings, precisions are not."""
-    said = row.get(name)
-    if not str(said).isdecimal():
-        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
-    return int(str(said))
-
-
-def _row(row: Row, name: str) -> Row:
-    """An object that must be there."""
-    said = row.get(name)
-    if not isinstance(said, dict):
-        raise Unclear(Fault.UNREADABLE, f"no {name} but {said!r}")
-    return said
-
-
-def _part(row: Row, name: str) -> Row:
-    """An object that may be missing, but not null."""
-    return _row(row, name) if name in row else {}
-
-
-def _rows(row: Row, name: str) -> list[Row]:
-    said = row.get(name)
-    if not isinstance(said, list) or not all(isinstance(each, dict) for each in said):
-        raise Unclear(Fault.UNREADABLE, f"no {name} but {type(said).__name__}")
-    return said

@@ -60,7 +60,7 @@ from ffe.model import (
     Universe,
     Venue,
 )  # fmt: skip
-from ffe.sizing import round_down, whole_lots
+from ffe.rounding import round_down, whole_lots
 
 NONE: frozenset[InstrumentId] = frozenset()
 STOP_OUT: Ratio = 0.5  # of margin used: under it a MARGIN account is closed by the venue

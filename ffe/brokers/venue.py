@@ -38,28 +38,9 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.model import Order as AnyOrder
+from ffe.wire.errors import Denied, NotThere, Unclear
 
 Order = Enter | Exit | Protect
-
-
-class Unclear(Exception):
-    """No usable answer: what was asked may or may not have happened."""
-
-    def __init__(self, fault: Fault, said: str) -> None:
-        super().__init__(said)
-        self.fault = fault
-
-
-class Denied(Exception):
-    """The venue said no, for certain. is_locked_out: it no longer knows our key."""
-
-    def __init__(self, reason: str, is_locked_out: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.is_locked_out = reason, is_locked_out
-
-
-class NotThere(Exception):
-    """The venue knows no such order, or knows it no longer."""
 
 
 @dataclass(slots=True)

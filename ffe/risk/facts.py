@@ -22,7 +22,8 @@ from ffe.risk.gatekeeper import freshness_limit
 from ffe.risk.limits import GateLimits
 from ffe.risk.queue import Queue
 from ffe.risk.slots import Slots
-from ffe.sizing import Room, cost_per_unit, round_down
+from ffe.rounding import round_down
+from ffe.sizing import Room, cost_per_unit
 
 FACT_COUNT = CONFIDENCE + 1
 Floats = NDArray[np.float64]

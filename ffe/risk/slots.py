@@ -46,7 +46,7 @@ from ffe.model import (
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
-from ffe.sizing import to_tick
+from ffe.rounding import to_tick
 
 
 class Role(StrEnum):

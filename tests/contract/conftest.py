@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from ffe.brokers.oanda_broker import OandaClient
+from ffe.wire.oanda_wire import OandaClient
 from tests.contract.worlds import START, LoopbackBinance, LoopbackOanda, SimulatedMargin, SimulatedSpot, World
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_values import Instrument

@@ -15,10 +15,9 @@ import ccxt
 import numpy as np
 
 from ffe.book import Book
-from ffe.brokers.ccxt_broker import CcxtBroker, instruments
+from ffe.brokers.ccxt_broker import CcxtBroker
 from ffe.brokers.faults import AnyFault, Partial, Reject, Timeout
-from ffe.brokers.oanda_broker import OandaBroker, OandaClient
-from ffe.brokers.oanda_broker import instruments as oanda_instruments
+from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.sim import SimBroker
 from ffe.brokers.venue import VenueBroker
 from ffe.kernels import fills
@@ -55,6 +54,9 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.limits import GateLimits
+from ffe.wire.ccxt_wire import instruments
+from ffe.wire.oanda_wire import OandaClient
+from ffe.wire.oanda_wire import instruments as oanda_instruments
 from tests.venues import faults
 from tests.venues.binance import Binance
 from tests.venues.oanda import Oanda

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import ccxt
 
-from ffe.brokers.ccxt_broker import CcxtBroker, instruments
+from ffe.brokers.ccxt_broker import CcxtBroker
 from ffe.engine import Engine, Session, run
 from ffe.feeds.merge import Venues, merge
 from ffe.model import (
@@ -43,6 +43,7 @@ from ffe.risk.guard import TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState, Trade
 from ffe.strategy import Precomputed
+from ffe.wire.ccxt_wire import instruments
 from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, buy, closes, hours_of
 from tests.venues.binance import Asked, Binance
 from tests.venues.faults import Fault

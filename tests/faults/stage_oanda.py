@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from ffe.brokers.oanda_broker import OandaBroker, OandaClient, instruments
+from ffe.brokers.oanda_broker import OandaBroker
 from ffe.engine import Engine, Session, run
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours
@@ -52,6 +52,7 @@ from ffe.risk.guard import TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState
 from ffe.strategy import Precomputed
+from ffe.wire.oanda_wire import OandaClient, instruments
 from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, closes, hours_of
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_faults import ACCOUNT, Fault, On

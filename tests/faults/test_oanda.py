@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from ffe.brokers.oanda_broker import OandaClient
-from ffe.brokers.venue import Denied, Unclear
 from ffe.model import (
     MINUTE,
     SECOND,
@@ -37,6 +35,8 @@ from ffe.model import (
     Report,
 )  # fmt: skip
 from ffe.risk.guard import TradingState
+from ffe.wire.errors import Denied, Unclear
+from ffe.wire.oanda_wire import OandaClient
 from tests.faults.stage_oanda import AUD, CLOSE, EUR, GBP, START, TOKEN, YEN, Stage, staged
 from tests.venues import oanda_faults as venue
 from tests.venues.oanda_faults import (

@@ -17,9 +17,8 @@ import ccxt
 import numpy as np
 import pytest
 
-from ffe.brokers.ccxt_broker import CcxtBroker, instruments
-from ffe.brokers.oanda_broker import OandaBroker, OandaClient
-from ffe.brokers.oanda_broker import instruments as oanda_instruments
+from ffe.brokers.ccxt_broker import CcxtBroker
+from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.sim import SimBroker
 from ffe.data.barset import BarSet
 from ffe.engine import Engine, Session, run
@@ -57,6 +56,9 @@ from ffe.research.columns import precompute
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import GateLimits, Rules
 from ffe.strategy import Columns, Signals
+from ffe.wire.ccxt_wire import instruments
+from ffe.wire.oanda_wire import OandaClient
+from ffe.wire.oanda_wire import instruments as oanda_instruments
 from strategies.ma_cross import MaCross
 from tests.venues.binance import Binance
 from tests.venues.oanda import Oanda

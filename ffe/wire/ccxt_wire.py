@@ -1,0 +1,130 @@
+"""ccxt's client of one exchange: its errors made ours, and what it says of markets, prices and the past."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import ccxt
+
+from ffe.model import (
+    SECOND,
+    AssetClass,
+    Currency,
+    Fault,
+    Instrument,
+    Nanos,
+    Price,
+    Quote,
+    Ratio,
+    Symbol,
+    Venue,
+)  # fmt: skip
+from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.market import Candle
+
+T = TypeVar("T")
+MILLI: Nanos = 1_000_000
+
+
+class Skewed(Exception):
+    """The venue refused a request, unread, because our clock or its own is off."""
+
+
+class Short(Denied):
+    """The account does not hold what the order needs."""
+
+
+class Busy(Denied):
+    """Too many requests: the venue wants to be left alone for a while."""
+
+
+def instruments(
+    client: ccxt.Exchange, venue: Venue, symbols: list[str], hours: str = "24/7", fee_in_base: bool = True,
+    spread: Ratio = 0.0, slippage: Ratio = 0.0,
+) -> tuple[Instrument, ...]:  # fmt: skip
+    """What the venue says of these markets: tick, lot, minimum and fee. A symbol it does not list raises Denied."""
+    markets: Mapping[str, Any] = ask(client.load_markets)
+    found = []
+    for symbol in symbols:
+        if symbol not in markets:
+            raise Denied(f"{client.id} lists no {symbol}")
+        market = markets[symbol]
+        precision, limits = market["precision"], market["limits"]
+        found.append(Instrument(
+            venue, Symbol(symbol), AssetClass.CRYPTO, Currency(market["base"]), Currency(market["quote"]), hours,
+            tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
+            minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
+            spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def ask(call: Callable[..., T], *arguments: object) -> T:
+    """One request; what ccxt raises becomes ours. What follows from a class was measured, venue by venue."""
+    try:
+        return call(*arguments)
+    except ccxt.OrderNotFound as error:
+        raise NotThere(str(error)) from error
+    except ccxt.AuthenticationError as error:
+        raise Denied(str(error), is_locked_out=True) from error
+    except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
+        # A key that was revoked after its first success comes in this class too.
+        if "-2015" in str(error):
+            raise Denied(str(error), is_locked_out=True) from error
+        raise Busy(str(error)) from error
+    except ccxt.InvalidNonce as error:
+        raise Skewed(str(error)) from error
+    except ccxt.RequestTimeout as error:
+        raise Unclear(Fault.TIMEOUT, str(error)) from error
+    except ccxt.ExchangeNotAvailable as error:
+        raise Unclear(Fault.SERVER_ERROR, str(error)) from error
+    except ccxt.BadResponse as error:
+        raise Unclear(Fault.UNREADABLE, str(error)) from error
+    except ccxt.NetworkError as error:
+        raise Unclear(Fault.DISCONNECTED, str(error)) from error
+    except ccxt.InsufficientFunds as error:
+        raise Short(str(error)) from error
+    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as error:
+        raise Denied(str(error)) from error
+    except ccxt.BaseError as error:  # of no class that says more: it may have been booked
+        raise Unclear(Fault.SERVER_ERROR, str(error)) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # ccxt reads bodies without checking them: one of another shape fails anywhere in its parsers.
+        raise Unclear(Fault.UNREADABLE, repr(error)) from error
+
+
+class CcxtMarket:
+    """What one exchange shows to everybody: prices, complete bars, and its clock."""
+
+    def __init__(self, client: ccxt.Exchange) -> None:
+        self.client = client
+        self._frames = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
+
+    def time(self) -> Nanos:
+        said: int = ask(self.client.fetch_time)
+        return said * MILLI
+
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+        return [Quote(instrument.id, self.price(instrument)) for instrument in instruments]
+
+    def price(self, instrument: Instrument) -> Price:
+        """The middle of bid and ask, or the last price where it shows none."""
+        said: Mapping[str, Any] = ask(self.client.fetch_ticker, instrument.symbol)
+        bid, ask_price = (float(said[side] or math.nan) for side in ("bid", "ask"))
+        price = (bid + ask_price) / 2.0 if bid <= ask_price else float(said["last"] or math.nan)
+        if said["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
+            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {said['info']}")
+        return price
+
+    def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
+        """Bars that open in [since, until), oldest first: one page of them, complete or not."""
+        if interval not in self._frames:
+            raise Denied(f"{self.client.id} has no bars of {interval / SECOND:g} s")
+        # Without a limit a venue sends as many as it likes; what lies beyond `until` is cut below.
+        rows: list[Any] = ask(
+            self.client.fetch_ohlcv, instrument.symbol, self._frames[interval], -(-since // MILLI),
+        )  # fmt: skip
+        found = [Candle(row[0] * MILLI, *(float(value) for value in row[1:6])) for row in rows]
+        return [candle for candle in found if since <= candle.open_time < until]
