@@ -44,6 +44,7 @@ from ffe.model import (
     Fault,
     Filled,
     Flow,
+    Heard,
     InstrumentId,
     Intent,
     Judgement,
@@ -433,14 +434,14 @@ class Engine:
         return None
 
     def _feed_breaker(self, answer: Answer) -> None:
-        """Every call to the venue feeds its breaker; what is no answer to a call of ours tells it nothing."""
+        """Every call to the venue feeds its breaker; what is no answer to a call tells it nothing."""
         breaker, before = self.breakers[answer.venue], self.breakers[answer.venue].state(answer.time)
         if isinstance(answer, Cancelled) and answer.venue_fault and answer.order is not None:
             self._calls.setdefault(("order", answer.order), Call(0, CallKind.ORDER, answer.time, breaker.openings))
         if isinstance(answer, Accepted) and self.slots.role(answer.order) in (Role.ENTRY, Role.EXIT):
             self._silent_since.pop(answer.venue, None)
             return  # the venue may still kill it: the call is worth what becomes of the order
-        call = self._calls.pop(self._call_key(answer), None)
+        call = self._calls.pop(self._call_key(answer), None) or self._edges_call(answer)
         if isinstance(answer, Cancelled) and answer.order and (gone := self._calls.pop(("order", answer.order), None)):
             breaker.cancel(gone)  # it was taken back: its own call has told nothing
         if call is None:
@@ -459,6 +460,15 @@ class Engine:
         if after is not before:
             self._is_troubled = True
             self._draft.changes.append(Change(f"breaker {answer.venue}", before, after, type(answer).__name__.lower()))
+
+    def _edges_call(self, answer: Answer) -> Call | None:
+        """The edge asks by itself what has happened and what is quoted, and tells what came of it only if that
+        matters."""
+        if isinstance(answer, Heard | AccountRead) or (
+            isinstance(answer, Failed) and answer.query and not answer.order
+        ):
+            return self.breakers[answer.venue].call(CallKind.QUERY, answer.time)
+        return None
 
     def _call_key(self, answer: Answer) -> tuple[str, OrderId | Venue]:
         """Which call an answer belongs to: a query's, or the sending of an order, or of its cancellation."""

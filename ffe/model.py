@@ -278,10 +278,16 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Answer):
-    """No usable answer: an order may or may not exist (UNKNOWN), a query told nothing. Counts for the breaker."""
+    """No usable answer: an order may or may not exist (UNKNOWN), a query told nothing. Counts for the breaker, also
+    where nobody but the edge had asked (no order, a query): for what has happened, or for prices."""
 
     fault: Fault
     query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Answer):
+    """The venue answered a question that told nothing new, after one that it had not answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ from ffe.model import (
     Cancelled,
     CashFlow,
     Disposition,
+    Failed,
+    Fault,
     Flow,
+    Heard,
     InstrumentId,
     Known,
     Query,
@@ -195,6 +198,42 @@ def test_a_silent_venues_last_positions_hold_for_five_minutes() -> None:
     scene.bar(None, buy(BTC, qty=1.0))
     silent = scene.now
     assert scene.engine.is_proven(silent + 300 * SECOND) and not scene.engine.is_proven(silent + 300 * SECOND + 1)
+
+
+def unheard(scene: Scene) -> Failed:
+    return Failed(scene.now, COINS, None, Fault.TIMEOUT, query=True)
+
+
+def test_what_the_edge_asks_in_vain_is_a_silence_until_the_venue_is_heard() -> None:
+    scene = Scene(BTC)
+    scene.bar()
+    scene.engine.step(unheard(scene))
+    late = scene.now + 301 * SECOND
+    assert not scene.engine.is_proven(late)
+    scene.engine.step(Heard(scene.now, COINS, None))
+    assert scene.engine.is_proven(late)
+
+
+def test_what_the_edge_asks_counts_as_questions_do() -> None:
+    scene = Scene(BTC)
+    scene.bar()
+    breaker = scene.engine.breakers[COINS]
+    for said in [*[unheard(scene)] * 4, Heard(scene.now, COINS, None), *[unheard(scene)] * 4]:
+        scene.engine.step(said)
+    assert breaker.state(scene.now) is BreakerState.CLOSED
+    (change,) = scene.engine.step(unheard(scene)).changes
+    assert (change.what, change.after, breaker.numbers(scene.now).failures) == ("breaker coins", "open", 9)
+
+
+def test_a_half_open_breaker_takes_what_the_edge_heard_for_its_question() -> None:
+    scene = Scene(BTC)
+    scene.bar()
+    breaker = scene.engine.breakers[COINS]
+    scene.step(*[unheard(scene)] * 5)
+    half_open = scene.now + 90 * SECOND
+    assert breaker.needs_query(half_open)
+    scene.engine.step(Heard(half_open, COINS, None))
+    assert not breaker.needs_query(half_open)
 
 
 def test_what_is_not_known_of_an_instrument_leaves_it_free() -> None:

@@ -24,6 +24,7 @@ from ffe.model import (
     Fault,
     Fill,
     Filled,
+    Heard,
     InstrumentId,
     Known,
     Nanos,
@@ -98,16 +99,19 @@ class VenueBroker(ABC):
     def work(self, market: Bars | Quotes) -> None:
         """Ask what has happened since: fills of what is at the venue, and orders that it has ended.
 
-        A market is shown again until nobody answers to it: what failed is told once, and tried again at the next."""
+        A market is shown again until nobody answers to it: what failed is told once, and tried again at the next; that
+        it succeeds again is told once too."""
         if market.time == self._failed_at:
             return
-        self._failed_at = market.time
+        has_failed, self._failed_at = self._failed_at is not None, market.time
         try:
             if not self._is_open:
                 self._open(market)
                 self._is_open = True
             self._look()
             self._failed_at = None
+            if has_failed:
+                self._say(Heard(self.clock(), self._venue, None))
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, None, error.fault, True))
         except Denied as error:

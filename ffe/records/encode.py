@@ -157,6 +157,10 @@ def _failed(a: m.Failed) -> str:
     return f'{{"fault":"{a.fault}","order":{_name(a.order)},"query":{_bool(a.query)},{_said(a)}}}'
 
 
+def _heard(a: m.Heard) -> str:
+    return f'{{"order":{_name(a.order)},{_said(a)}}}'
+
+
 def _withheld(a: m.Withheld) -> str:
     return f'{{"broken":{_bool(a.broken)},"order":{_name(a.order)},"reason":{_text(a.reason)},{_said(a)}}}'
 
@@ -185,7 +189,7 @@ def _found(a: m.Found) -> str:
 _EVENTS: Mapping[type, Callable[[Any], str]] = {
     m.Bars: _bars, m.Quotes: _quotes, m.Command: _command, m.Accepted: _accepted, m.Rejected: _rejected,
     m.Filled: _filled, m.Cancelled: _cancelled, m.Failed: _failed, m.Withheld: _withheld, m.Report: _report,
-    m.AccountRead: _account_read, m.CashFlow: _cash_flow, m.Found: _found,
+    m.AccountRead: _account_read, m.CashFlow: _cash_flow, m.Found: _found, m.Heard: _heard,
 }  # fmt: skip
 _TYPES: Mapping[str, type] = {kind.__name__: kind for kind in _EVENTS}
 

@@ -27,6 +27,7 @@ from ffe.model import (
     Failed,
     Fault,
     Filled,
+    Heard,
     Rejected,
 )  # fmt: skip
 from ffe.risk.breaker import BreakerState
@@ -738,14 +739,18 @@ def test_f29_a_venue_that_holds_the_line_and_says_nothing_is_a_failure(stage: St
     is_open_and_safe(stage)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the engine feeds its breaker with answers to its own questions alone"
-)
 def test_f29_a_venue_that_is_silent_opens_the_breaker(stage: Stage) -> None:
     stage.bought()
     stage.fault(f.Drop(on="GET *", times=ALWAYS))
     stage.ticks(7)
     assert stage.breaker is BreakerState.OPEN
+
+
+def test_f29_that_a_venue_is_heard_again_is_said_once(stage: Stage) -> None:
+    stage.bought()
+    stage.fault(f.Drop(on="GET *", times=2))
+    stage.ticks(4)
+    assert [type(a) for a in stage.answers if a.order is None][1:] == [Failed, Failed, Heard]
 
 
 def test_f30_an_answer_after_we_gave_up_is_none(stage: Stage) -> None:
@@ -826,5 +831,7 @@ def test_f36_after_maintenance_what_it_cancelled_is_protected_first(stage: Stage
     assert not stage.stops() and stage.slot is SlotState.OPEN
     stage.minutes(2)
     is_open_and_safe(stage)
+    assert stage.tick(buy(stage.eth, qty=1.0)).dispositions != [Disposition.SENT]  # its breaker is still open
+    stage.minutes(15)
     stage.tick(buy(stage.eth, qty=1.0))
     assert stage.is_protected(stage.eth)

@@ -755,7 +755,7 @@ def test_f26_no_balance_is_believed_that_cannot_be(stage: Set, balance: Cell) ->
 
 @pytest.mark.parametrize("balance", [None, MISSING, "0", "-1", "NaN"])
 def test_f26_without_a_balance_nothing_is_entered_and_the_money_comes_once(stage: Set, balance: Cell) -> None:
-    s = stage(opens=False, faults=[Altered(SUMMARY.at(1, 2), (("account.balance", balance),))])
+    s = stage(opens=False, faults=[Altered(SUMMARY.at(1, 4), (("account.balance", balance),))])  # two each minute
     s.minute(None, s.buy())
     s.minute(None, s.buy())
     assert not s.requests(POST_ORDER)
@@ -894,9 +894,6 @@ def test_f36_after_maintenance_protection_comes_first(stage: Set) -> None:
     assert set(s.slots()) == {EUR, GBP} and s.agrees()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="engine: what fails without a call of its own feeds no breaker and proves no silence"
-)
 def test_f36_five_failures_open_the_breaker_and_entries_wait_for_a_question_that_succeeds(stage: Set) -> None:
     s = stage(faults=[HttpError(ANY.during(SENT, SENT + 6 * MINUTE), 503)])
     s.minutes(5)
@@ -911,7 +908,7 @@ def test_an_outage_inside_one_quote_is_asked_about_once(stage: Set) -> None:
     before = len(s.venue.requests)
     s.clock.time += SECOND
     s.quote()
-    assert len(s.venue.requests) - before <= 3
+    assert len(s.venue.requests) - before <= 4  # the look, and one reading of the account
 
 
 # ---------------------------------------------------------------- money

@@ -46,7 +46,10 @@ EVENTS: dict[type, st.SearchStrategy[m.Event]] = {
     ),
     m.CashFlow: st.builds(m.CashFlow, amount=number),
     m.Found: st.builds(m.Found, holding=st.builds(m.Holding, qty=number, price=number)),
-    **{kind: st.builds(kind) for kind in (m.Command, m.Accepted, m.Rejected, m.Cancelled, m.Failed, m.Withheld)},
+    **{
+        kind: st.builds(kind)
+        for kind in (m.Command, m.Accepted, m.Rejected, m.Cancelled, m.Failed, m.Heard, m.Withheld)
+    },
 }
 events = st.one_of(*EVENTS.values())
 facts = st.lists(number, min_size=10, max_size=10).map(tuple)
