@@ -406,6 +406,8 @@ class Engine:
                 self._halt("credentials", answer.reason, self.slots.cancel_entries, answer.time)
             case Withheld(broken=True):
                 self._halt("disk", answer.reason, self.slots.cancel_entries, answer.time)
+            case Withheld(excess=True):
+                self._halt("approvals", answer.reason, self.slots.cancel_entries, answer.time)
             case AccountRead():
                 self._reconcile(answer)
             case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:

@@ -292,11 +292,13 @@ class Heard(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Withheld(Answer):
-    """The order never left: its decision could not be written. broken, with no order: the disk itself can no longer be
-    trusted (an fsync failed)."""
+    """The order never left: its decision could not be written, or its price was not what it was decided on. broken,
+    with no order: the disk itself can no longer be trusted (an fsync failed). excess: more was to leave than was
+    approved, which is a bug of ours; with no order where one of that id has left before."""
 
     reason: str
     broken: bool = False
+    excess: bool = False
 
 
 class Known(StrEnum):
@@ -425,10 +427,12 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The key without which no exposure changes. Only the gatekeeper makes one."""
+    """The key without which no exposure changes. Only the gatekeeper makes one. number counts those for entries from 1,
+    so that none of them opens twice; 0 is an exit's."""
 
     intent: Intent
     judgement: Judgement
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

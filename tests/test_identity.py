@@ -153,7 +153,7 @@ def play(world: World) -> Audit:
     engine = Engine(universe, hours, Dice(world), rules, session)
     primed(engine)
     brokers = [broker(engine, world, SPOT), broker(engine, world, MARGIN)]
-    venues, audit = Venues(universe, brokers), Audit(engine, brokers)
+    venues, audit = Venues(universe, brokers, engine.gatekeeper.approvals), Audit(engine, brokers)
     script = [m.Command(START + hour * m.HOUR, act, "test") for hour, act in world.orders]
     events = merge(BarFeed(market(world), hours), ScriptedOperator(engine, script), venues, engine.awaited)
     run(events, engine, venues, audit)

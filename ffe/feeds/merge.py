@@ -13,10 +13,12 @@ from ffe.model import (
     Answer,
     Bars,
     Cancel,
+    Enter,
     Event,
     InstrumentId,
     Nanos,
     Order,
+    OrderId,
     Query,
     Quotes,
     Universe,
@@ -30,10 +32,15 @@ FUTILE_ROUNDS = 1000  # answers that provoke answers for ever are a fault of our
 
 
 class Venues:
-    """All brokers of a run: orders go to the one whose venue they name."""
+    """All brokers of a run: orders go to the one whose venue they name.
 
-    def __init__(self, universe: Universe, brokers: Sequence[Broker]) -> None:
+    approvals says how many entries were approved so far. No more than that leave, and no approval leaves twice,
+    whatever the engine believes.
+    """
+
+    def __init__(self, universe: Universe, brokers: Sequence[Broker], approvals: Callable[[], int]) -> None:
         self.universe, self.by_venue = universe, {broker.venue: broker for broker in brokers}
+        self._approvals, self._used, self._left = approvals, set[int](), set[OrderId]()
         missing = sorted(set(universe.accounts) - set(self.by_venue))
         if missing:
             raise ConfigError(f"No broker for {', '.join(missing)}: give one for each venue of the run.")
@@ -48,8 +55,24 @@ class Venues:
         return self.universe[order.approved.intent.instrument].venue
 
     def send(self, order: Order, time: Nanos) -> None:
-        self.by_venue[self._venue(order)].send(order, time)
+        if isinstance(order, Enter) and (excess := self._excess(order)):
+            # To call an order withheld that has left before would bury the one at the venue.
+            about = None if order.id in self._left else order.id
+            self._withheld.append(Withheld(time, self._venue(order), about, f"C11 {excess}", excess=True))
+        else:
+            self.by_venue[self._venue(order)].send(order, time)
         self._is_stirred = True
+
+    def _excess(self, entry: Enter) -> str:
+        """Why an entry's approval does not cover it; one that does is used up."""
+        number, made = entry.approved.number, self._approvals()
+        if number in self._used or entry.id in self._left:
+            return f"approvals: number {number} of {entry.id} has left before"
+        if not 0 < number <= made:
+            return f"approvals: number {number} of {entry.id} was never given: there are {made}"
+        self._used.add(number)
+        self._left.add(entry.id)
+        return ""
 
     def withhold(self, order: Order, time: Nanos) -> None:
         if not isinstance(order, Cancel | Query):

@@ -162,7 +162,10 @@ def _heard(a: m.Heard) -> str:
 
 
 def _withheld(a: m.Withheld) -> str:
-    return f'{{"broken":{_bool(a.broken)},"order":{_name(a.order)},"reason":{_text(a.reason)},{_said(a)}}}'
+    return (
+        f'{{"broken":{_bool(a.broken)},"excess":{_bool(a.excess)},"order":{_name(a.order)},'
+        f'"reason":{_text(a.reason)},{_said(a)}}}'
+    )
 
 
 def _report(a: m.Report) -> str:

@@ -173,7 +173,7 @@ class Plan:
             for venue in self.universe.accounts
         ]  # fmt: skip
         operator = ScriptedOperator(engine, self.world.script, self.settings.re_arm == "daily")
-        return Scene(engine, brokers, Venues(self.universe, brokers), operator)
+        return Scene(engine, brokers, Venues(self.universe, brokers, engine.gatekeeper.approvals), operator)
 
     def known_times(self, scene: Scene) -> list[Nanos]:
         """When something is known to happen: signals, commands, deposits."""

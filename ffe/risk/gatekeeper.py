@@ -48,6 +48,7 @@ class Gatekeeper:
         self._shown = {asset: tuple(row[: len(LAYERS)].tolist()) for asset, row in self._limits.items()}
         self._statuses = np.zeros(len(LAYERS), np.int64)
         self._patterns: dict[bytes, tuple[Status, ...]] = {}
+        self._approved = 0
 
     @staticmethod
     def _row(limits: GateLimits, asset: AssetClass) -> NDArray[np.float64]:
@@ -71,8 +72,13 @@ class Gatekeeper:
         known = facts.tolist()
         judgement = Judgement(tuple(known[: len(LAYERS)]), self._shown[asset], statuses)
         if first == len(LAYERS):
-            return Approved(intent, judgement)
+            self._approved += 1
+            return Approved(intent, judgement, self._approved)
         return Refused(intent, judgement, LAYERS[first], statuses[first], known[first], self._shown[asset][first])
+
+    def approvals(self) -> int:
+        """How many entries were approved so far: what leaves is held against it."""
+        return self._approved
 
     def reduce(self, intent: Intent, held: Qty, asset: AssetClass) -> Approved | None:
         """The key for an exit, clipped to what is held; None for anything that does not reduce it."""

@@ -77,7 +77,7 @@ class Stage:
         self.engine = Engine(self.universe, hours, Precomputed(self.said), Rules(), Session("faults", HOUR))
         self._prime()
         self.broker = CcxtBroker(self.universe, COINS, client, lambda: self.now, self.now)
-        self.venues, self.journal = Venues(self.universe, [self.broker]), Kept(None)
+        self.venues, self.journal = Venues(self.universe, [self.broker], self.engine.gatekeeper.approvals), Kept(None)
         self.operator = ScriptedOperator(self.engine, (), False)
         for instrument in found:
             self.venue.price(symbol_of(instrument.id), PRICES[instrument.symbol])

@@ -90,7 +90,7 @@ class Stage:
         self.engine = Engine(self.universe, hours, Precomputed(self.said), rules, Session("faults", MINUTE))
         self._prime()
         self.broker = OandaBroker(self.universe, VENUE, client, clock)
-        self.venues = Venues(self.universe, [self.broker])
+        self.venues = Venues(self.universe, [self.broker], self.engine.gatekeeper.approvals)
         self.operator, self.journal = ScriptedOperator(self.engine), Kept(None)
         self.protects = True  # whether every open trade must have its stop at the venue
         self.foreign: list[Trade] = []

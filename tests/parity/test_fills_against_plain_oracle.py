@@ -91,7 +91,7 @@ def played(series: Series, decisions: Sequence[int | None], t: Terms, on_margin:
         universe, hours, Precomputed(heard), Rules(GATE, SizeRules(WIDE), watch), Session("test", series.interval)
     )
     primed(engine, x, start // m.DAY * m.DAY, float(series.open[0]))
-    venues, kept = Venues(universe, [SimBroker(universe, VENUE, CASH)]), Kept()
+    venues, kept = Venues(universe, [SimBroker(universe, VENUE, CASH)], engine.gatekeeper.approvals), Kept()
     feed = BarFeed(BarSet((series,)), hours)
     run(merge(feed, ScriptedOperator(engine), venues, engine.awaited), engine, venues, kept)
     opened, closed = ({t: n for n, t in enumerate(times)} for times in (series.open_time.tolist(), closes))

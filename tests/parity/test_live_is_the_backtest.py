@@ -192,7 +192,7 @@ def at_oanda(venue: Oanda, clock: Clock, client: OandaClient) -> World:
 
 
 def drive(feed: BarFeed | Shown, made: Engine, broker: Broker) -> Kept:
-    kept, venues = Kept(), Venues(made.universe, [broker])
+    kept, venues = Kept(), Venues(made.universe, [broker], made.gatekeeper.approvals)
     run(merge(feed, ScriptedOperator(made), venues, made.awaited), made, venues, kept)
     return kept
 

@@ -230,7 +230,7 @@ class Scene:
             )
             for venue in venues
         }  # fmt: skip
-        self.venues = Venues(self.universe, list(self.brokers.values()))
+        self.venues = Venues(self.universe, list(self.brokers.values()), self.engine.gatekeeper.approvals)
         self.operator = ScriptedOperator(self.engine, commands, re_arms)
         self.journal = Kept(disk)
 
