@@ -358,8 +358,8 @@ class CcxtBroker(VenueBroker):
         except (Unclear, Denied) as error:
             if old is None:
                 raise
+            self._say(Cancelled(self.clock(), self._venue, old.order.id, "makes way for a successor"))
             self._fail(order, error)
-            self._say(Cancelled(self.clock(), self._venue, old.order.id, "its successor did not come"))
 
     def _fail(self, order: Protect, error: Unclear | Denied) -> None:
         if isinstance(error, Denied):

@@ -120,7 +120,7 @@ class Trade(NamedTuple):
     covered_average: Price = 0.0
     tries: int = 0  # failed placements of the protection in a row
     beyond: bool = False  # one reading was beyond the stop
-    held_back: bool = False  # an exit failed: wait for the next market event
+    held_back: tuple[Role, ...] = ()  # orders that came to nothing: the next waits for the next market event
     closing: str = ""  # why it is to be closed; empty: it is not
     cause: str = ""
     tally: Tally = Tally()
@@ -325,9 +325,9 @@ class Slots:
         if not trade.qty or self.is_dust(trade):
             return None
         leaving, protect = trade.flight(Role.EXIT), trade.flight(Role.PROTECT)
-        if trade.closing and not leaving and not trade.held_back:
+        if trade.closing and not leaving and Role.EXIT not in trade.held_back:
             return WantExit(trade.instrument, trade.closing)
-        if trade.is_covered or (protect and protect.unknown):
+        if trade.is_covered or (protect and protect.unknown) or Role.PROTECT in trade.held_back:
             return None
         if leaving and (not protect or trade.tries):
             return None  # a stop that rests follows what the exit has left; none is placed anew beside one
@@ -338,7 +338,7 @@ class Slots:
     def _watched(self, trade: Trade, now: Nanos) -> Trade:
         """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
         if trade.held_back:
-            trade = self._put(trade._replace(held_back=False))
+            trade = self._put(trade._replace(held_back=()))
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
@@ -416,7 +416,9 @@ class Slots:
             case Report(state=Known.NOT_FOUND):
                 gone = answer.time >= flight.sent + self.universe.accounts[answer.venue].horizon
                 return trade.with_flight(flight._replace(not_found=gone, unknown=flight.unknown or gone))
-            case Rejected() | Withheld() | Cancelled():
+            case Rejected() | Withheld():
+                return self._held_back(self._failed(trade, flight), flight.role)
+            case Cancelled():
                 return self._failed(trade, flight)
             case Filled(done=True) | Report(state=Known.DONE):
                 return self._ended(trade, flight)
@@ -424,15 +426,22 @@ class Slots:
 
     def _failed(self, trade: Trade, flight: Flight) -> Trade:
         """An order came to nothing: an exit waits for the next market event, a protection has so many tries."""
+        if flight.successor is not None:
+            return trade.without(flight.order)  # it made way: what is to rest in its place has tries of its own
         trade = self._ended(trade, flight)
         if flight.role is Role.EXIT:
-            return trade._replace(held_back=True)
+            return self._held_back(trade, Role.EXIT)
         if flight.role is Role.ENTRY:
             return trade
         trade = trade.reinstated(flight)
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or ("stop could not be placed" if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
+
+    @staticmethod
+    def _held_back(trade: Trade, role: Role) -> Trade:
+        """What was refused would be refused again within the same instant."""
+        return trade._replace(held_back=(*trade.held_back, role))
 
     def _ended(self, trade: Trade, flight: Flight) -> Trade:
         trade = trade.without(flight.order)

@@ -672,6 +672,7 @@ def test_adds_whichever_stop_is_lost_every_trade_gets_its_own(stage: Set, nth: i
 def test_adds_whichever_stop_is_refused_every_trade_gets_its_own(stage: Set, nth: int) -> None:
     s = stage(faults=[Reject(PROTECT.at(nth), "PRICE_INVALID")])
     s.minute(None, s.buy())
+    s.protects = False  # for a minute, until it is tried again
     s.minute({EUR: 1.26}, s.buy(qty=5_000.0, add=True))
     s.minute()
     assert s.slots() == {EUR: "open"} and [qty for _, qty in s.stops()] == [10_000.0, 5_000.0]

@@ -692,6 +692,18 @@ def test_watch_does_not_rename_a_close_under_way() -> None:
     assert desk.after({BTC.id: 1.0}, LATER + 1) == [WantExit(BTC.id, "signal")]
 
 
+def test_stop_that_made_way_for_a_successor_that_failed_is_one_failed_try() -> None:
+    desk = Desk()
+    old = desk.hold()
+    new = desk.protect(BTC, "next", is_accepted=False)
+    desk.answer(Cancelled(START, KRAKEN, old, "makes way"))
+    assert desk.due(Accepted(START, KRAKEN, None)) == []
+    no = Rejected(START, KRAKEN, new, "too near")
+    desk.answer(no)
+    assert desk.trade().tries == 1 and desk.due(no) == []
+    assert desk.due(QUIET) == [WantProtect(BTC.id, 49_000.0, 52_500.0, None)]
+
+
 # ---------------------------------------------------------------- whatever is answered
 
 parts = st.floats(0.05, 0.4)

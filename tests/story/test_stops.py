@@ -7,7 +7,20 @@ from dataclasses import replace
 import pytest
 
 from ffe.brokers.faults import Kill, NoAnswer, Partial, Reject, Timeout
-from ffe.model import SECOND, Cancel, Cancelled, Cause, Disposition, Enter, Exit, Filled, Protect, Rejected
+from ffe.model import (
+    SECOND,
+    Bars,
+    Cancel,
+    Cancelled,
+    Cause,
+    Disposition,
+    Enter,
+    Exit,
+    Filled,
+    Protect,
+    Quotes,
+    Rejected,
+)  # fmt: skip
 from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, AnyFault, Price, Scene, buy, leave, sell, with_rules
 
 
@@ -198,11 +211,19 @@ def test_the_stop_is_at_the_venue_in_the_instant_of_the_fill() -> None:
 
 
 def test_a_stop_that_is_rejected_three_times_closes_the_position() -> None:
+    """It is tried on the fill, at the open and at the close; what is left then leaves at the next open."""
     scene = entered(Reject(2), Reject(3), Reject(4))
     told = scene.bar()
     assert len(told.of(Protect)) == sum(isinstance(a, Rejected) for a in told.answers) == 3
-    assert [(o.cause, o.exit) for o in told.outcomes] == [("stop could not be placed", 100.0)]
+    assert [(o.cause, o.exit) for o in scene.bar().outcomes] == [("stop could not be placed", 100.0)]
     assert scene.at_venue(BTC) == 0.0 and not scene.slots()
+
+
+def test_a_stop_is_tried_again_with_the_next_market_event_and_not_before() -> None:
+    scene = entered(Reject(2), Reject(3))
+    told = scene.bar()
+    tries = [n for n, (_, step) in enumerate(told.steps) for order in step.orders if isinstance(order, Protect)]
+    assert [type(told.steps[n][0]) for n in tries] == [Filled, Quotes, Bars]
 
 
 def test_a_stop_that_is_rejected_twice_is_placed_at_the_third_try() -> None:

@@ -198,8 +198,10 @@ def test_a_stop_that_will_not_rest_again_is_not_tried_for_ever_while_its_trade_i
     del scene.brokers[COINS]._resting[BTC.id]
     scene.bar(None, leave(BTC))
     told = scene.step(Cancelled(scene.now, COINS, stop.id, "makes way for an exit"))
-    assert len(told.of(Protect)) == 2 and scene.engine.slots.trades()[0].tries == 3
-    assert len(scene.bar().of(Exit)) == 1
+    assert len(told.of(Protect)) == 1 and not scene.step(*told.answers[-1:]).orders, "one try at each event"
+    told = [scene.bar() for _ in range(4)]
+    assert [len(each.of(Exit)) for each in told] == [1] * 4
+    assert sum(len(each.of(Protect)) for each in told) == 1 and scene.engine.slots.trades()[0].tries == 3
 
 
 # ---------------------------------------------------------------- a venue that no longer knows us
