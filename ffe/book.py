@@ -41,6 +41,7 @@ from ffe.model import (
 )  # fmt: skip
 
 NAN = float("nan")
+REMEMBERED: Nanos = 2 * DAY  # how long a trade that was booked is remembered at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,20 @@ def traded(position: Position, qty: Qty, price: Price, value: Money) -> tuple[Po
     return opened, position.qty, position.basis
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """A ledger as a value."""
+
+    venue: Venue
+    cash: tuple[tuple[Currency, Position], ...]
+    ours: tuple[tuple[InstrumentId, Position], ...]
+    foreign: tuple[tuple[InstrumentId, Position], ...]
+    deposits: Money
+    realised: Money
+    fees: Money
+    financing: Money
+
+
 class Ledger:
     """One account: cash by currency, our positions and those that were there before, and its running totals."""
 
@@ -95,6 +110,16 @@ class Ledger:
         self.foreign: dict[InstrumentId, Position] = {}
         self.is_spot = account.kind is AccountKind.SPOT
         self.deposits = self.realised = self.fees = self.financing = 0.0
+
+    def save(self) -> LedgerState:
+        cash, ours, foreign = tuple(self.cash.items()), tuple(self.ours.items()), tuple(self.foreign.items())
+        totals = self.deposits, self.realised, self.fees, self.financing
+        return LedgerState(self.account.venue, cash, ours, foreign, *totals)
+
+    def restore(self, state: LedgerState) -> None:
+        self.cash, self.ours, self.foreign = dict(state.cash), dict(state.ours), dict(state.foreign)
+        self.deposits, self.realised = state.deposits, state.realised
+        self.fees, self.financing = state.fees, state.financing
 
     @property
     def moves(self) -> bool:
@@ -173,6 +198,31 @@ class Ledger:
         return position
 
 
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit value as a value; peaks are (day, highest value)."""
+
+    units: float
+    value: float
+    day: int
+    day_start: float
+    peaks: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookState:
+    """A book as a value; marks are (instrument, price, time), seen are (venue, trade, when it was booked)."""
+
+    ledgers: tuple[LedgerState, ...]
+    marks: tuple[tuple[InstrumentId, Price, Nanos], ...]
+    unit: UnitState
+    ours_realised: Money
+    day_base: Money
+    seen: tuple[tuple[Venue, str, Nanos], ...]
+    flows: tuple[CashFlow, ...]  # what came before its currency had a rate
+    found: tuple[Found, ...]
+
+
 @dataclass(slots=True)
 class UnitValue:
     """Equity per unit: deposits and withdrawals buy and redeem units, so only trading moves it. Peaks are kept per UTC
@@ -184,6 +234,13 @@ class UnitValue:
     day: int = -1
     day_start: float = NAN
     peaks: list[tuple[int, float]] = field(default_factory=list)  # (day, highest value), values descending
+
+    def save(self) -> UnitState:
+        return UnitState(self.units, self.value, self.day, self.day_start, tuple(self.peaks))
+
+    def restore(self, state: UnitState) -> None:
+        self.units, self.value, self.day, self.day_start = state.units, state.value, state.day, state.day_start
+        self.peaks = list(state.peaks)
 
     def observe(self, equity: Money) -> None:
         if not math.isfinite(equity):
@@ -240,7 +297,7 @@ class Book:
         self.ours_gain: Money = 0.0  # what our own trades have earned in all, open ones at the newest mid
         self.last_carry: Money = 0.0  # our share of the newest fee or financing, negative when paid
         self.day_base: Money = 0.0  # what our trades had earned when the day began
-        self._seen: set[tuple[Venue, str]] = set()
+        self._seen: dict[tuple[Venue, str], Nanos] = {}  # trades that are booked, with the time of their answer
         self.moves = True  # whether a new mid can change what anything is worth
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
@@ -389,7 +446,7 @@ class Book:
         for fill in fills:
             if (answer.venue, fill.trade) in self._seen:
                 continue
-            self._seen.add((answer.venue, fill.trade))
+            self._seen[answer.venue, fill.trade] = answer.time
             is_ours = answer.order is not None or self.ours(fill.instrument).qty * fill.qty < 0.0
             owner, fees = ledger.ours if is_ours else ledger.foreign, ledger.fees
             net = ledger.fill(self.universe[fill.instrument], fill, owner, self.rate)
@@ -437,6 +494,38 @@ class Book:
         """A UTC day has ended: what follows counts for the next."""
         self.unit.roll(day)
         self.day_base = self.ours_gain
+
+    # ------------------------------------------------------------ from one process to the next
+
+    def seen(self, venue: Venue) -> frozenset[str]:
+        """The trades of a venue that are booked: told again, they are the same."""
+        return frozenset(trade for of, trade in self._seen if of == venue)
+
+    def forget(self, before: Nanos) -> None:
+        """What was booked before this time is never told again."""
+        self._seen = {key: time for key, time in self._seen.items() if time >= before}
+
+    def save(self) -> BookState:
+        marks = tuple((id, price, time) for id, (price, time) in sorted(self.marks.items()))
+        seen = tuple((venue, trade, time) for (venue, trade), time in sorted(self._seen.items()))
+        ledgers = tuple(ledger.save() for ledger in self.ledgers.values())
+        flows = tuple(answer for answer in self._unvalued if isinstance(answer, CashFlow))
+        found = tuple(answer for answer in self._unvalued if isinstance(answer, Found))
+        return BookState(ledgers, marks, self.unit.save(), self.ours_realised, self.day_base, seen, flows, found)
+
+    def restore(self, state: BookState) -> None:
+        """Go on from a state; newer marks stay."""
+        for ledger in state.ledgers:
+            self.ledgers[ledger.venue].restore(ledger)
+        for id, price, time in state.marks:
+            if id in self.universe and time > self.marks.get(id, (NAN, -1))[1]:
+                self.marks[id] = price, time
+        self.unit.restore(state.unit)
+        self.ours_realised, self.day_base = state.ours_realised, state.day_base
+        self._seen = {(venue, trade): time for venue, trade, time in state.seen}
+        self._unvalued = [*state.flows, *state.found]
+        self.moves = True
+        self.revalue()
 
     def breaks(self, read: AccountRead) -> list[str]:
         """Where a venue's own account differs from the book by more than a lot or a cent."""

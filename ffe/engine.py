@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from ffe.book import Book, day_of
+from ffe.book import REMEMBERED, Book, BookState, day_of
 from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import fills
@@ -74,10 +74,10 @@ from ffe.ports import Journal, Written
 from ffe.risk.breaker import Breaker, BreakerState, Call, CallKind
 from ffe.risk.facts import Facts
 from ffe.risk.gatekeeper import Gatekeeper
-from ffe.risk.guard import Guard, TradingState
+from ffe.risk.guard import Guard, GuardState, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
-from ffe.risk.slots import Role, Slots, Trade, Want, WantExit, WantProtect
+from ffe.risk.slots import Role, Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
@@ -131,6 +131,18 @@ class Session:
         """26 characters of a-z and 2-7: within every venue's length and alphabet."""
         digest = hashlib.sha256(f"{self.id}:{decision}:{role}:{sequence}".encode()).digest()
         return OrderId(b32encode(digest[:16]).decode().rstrip("=").lower())
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """All that an engine must not forget when its process ends; waiting are what waited, each with its decision."""
+
+    day: int | None
+    book: BookState
+    slots: SlotsState
+    guard: GuardState
+    memory: tuple[tuple[str, int, int, Money, Money], ...]
+    waiting: tuple[tuple[Signal, DecisionId], ...]
 
 
 @dataclass(slots=True)
@@ -227,6 +239,25 @@ class Engine:
             self.history.observe(event, self.book.rate)
         self.hear(event)
         self.complete_day(event)
+
+    # ------------------------------------------------------------ from one process to the next
+
+    def save(self) -> EngineState:
+        waiting = tuple((item.signal, item.decision) for item in self.queue.items)
+        return EngineState(
+            self.day, self.book.save(), self.slots.save(), self.guard.save(), self.memory.save(), waiting
+        )  # fmt: skip
+
+    def restore(self, state: EngineState) -> None:
+        """Go on, primed, from where an earlier process ended: what it took for granted is asked anew, what waited has
+        ended."""
+        self.day = state.day
+        self.book.restore(state.book)
+        self.slots.restore(state.slots)
+        self.guard.restore(state.guard, self.universe.accounts)
+        self.memory.restore(state.memory)
+        self._ended += [Ended(Waiting(Disposition.QUEUED, s, 0, math.nan, id), "a restart") for s, id in state.waiting]
+        self._is_troubled = True
 
     # ------------------------------------------------------------ quiet stretches
 
@@ -342,6 +373,7 @@ class Engine:
 
     def _roll(self, day: int) -> None:
         self.day = day
+        self.book.forget(min([day * DAY, *(trade.opened for trade in self.slots.trades())]) - REMEMBERED)
         self.book.roll(day)
         self._turn(partial(self.guard.roll, self.book), "a new UTC day")
         self.history.closes.complete(day)

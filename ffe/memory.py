@@ -46,6 +46,13 @@ class Memory:
         self.rules = rules
         self.records: defaultdict[str, Record] = defaultdict(Record)
 
+    def save(self) -> tuple[tuple[str, int, int, Money, Money], ...]:
+        """(provider, wins, losses, won, lost) of each provider."""
+        return tuple((name, r.wins, r.losses, r.won, r.lost) for name, r in sorted(self.records.items()))
+
+    def restore(self, saved: tuple[tuple[str, int, int, Money, Money], ...]) -> None:
+        self.records.update({name: Record(wins, losses, won, lost) for name, wins, losses, won, lost in saved})
+
     def learn(self, outcome: Outcome) -> None:
         self.records[outcome.provider].add(outcome.pnl)
 

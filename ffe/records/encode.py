@@ -287,13 +287,15 @@ def _change(c: m.Change) -> str:
     return f'{{"after":{_text(c.after)},"before":{_text(c.before)},"what":{_text(c.what)},"why":{_text(c.why)}}}'
 
 
-def encode_step(step: m.Step, hashes: Sequence[str]) -> str:
-    """A step; of each decision only its id and the SHA-256 of its record."""
+def encode_step(step: m.Step, hashes: Sequence[str], state: Json = None) -> str:
+    """A step; of each decision only its id and the SHA-256 of its record. state is what it left behind, if kept."""
     named = zip(step.decisions, hashes, strict=True)
+    kept = "" if state is None else f',"state":{canonical(state)}'
     decisions = ",".join([f'{{"id":{_text(decision.id)},"sha256":"{sha}"}}' for decision, sha in named])
     return (
         f'{{"changes":{_list(step.changes, _change)},"decisions":[{decisions}],"equity":{_number(step.equity)},'
-        f'"orders":{_list(step.orders, _order)},"outcomes":{_list(step.outcomes, _outcome)}}}'
+        f'"orders":{_list(step.orders, _order)},"outcomes":{_list(step.outcomes, _outcome)}'
+        f"{kept}}}"
     )
 
 
@@ -337,6 +339,23 @@ def build(kind: type[T], body: Mapping[str, Json]) -> T:
     return kind(**{name: read(body[name]) for name, read in _fields(cast(Any, kind))})
 
 
+def encode_value(value: object) -> Json:
+    """Any value of the model, and what is built of such values, as JSON: `build` reads it back. What is not finite is
+    not known."""
+    match value:
+        case None | bool() | str():
+            return value.value if isinstance(value, Enum) else value
+        case Enum():
+            return cast(Json, value.value)
+        case float():
+            return value if isfinite(value) else None
+        case int():
+            return value
+        case tuple() if not hasattr(value, "_fields"):
+            return [encode_value(item) for item in value]
+    return {name: encode_value(getattr(value, name)) for name, _ in _fields(cast(Any, type(value)))}
+
+
 def _judgement(layers: Mapping[str, Json]) -> m.Judgement:
     rows = [_object(layers[layer]) for layer in m.LAYERS]
     facts, limits = ([_float(row[key]) for row in rows] for key in ("fact", "limit"))
@@ -356,7 +375,8 @@ def _float(value: Json) -> float:
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, Callable[[Json], Any]], ...]:
     hints = get_type_hints(kind)
-    return tuple((field.name, _reader(hints[field.name])) for field in fields(kind))
+    names = kind._fields if issubclass(kind, tuple) else [field.name for field in fields(kind) if field.init]
+    return tuple((name, _reader(hints[name])) for name in names)
 
 
 def _reader(hint: Any) -> Callable[[Json], Any]:
@@ -365,7 +385,7 @@ def _reader(hint: Any) -> Callable[[Json], Any]:
         return _reader(hint.__supertype__)
     if hint is float:
         return _float
-    if is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields")):
         return lambda value: build(hint, _object(value))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffe.errors import NotWritable
-from ffe.model import DAY, SECOND, Bars, Decision, Disposition, Event, Nanos, Step
+from ffe.model import DAY, SECOND, Bars, Decision, Disposition, Event, Nanos, Quotes, Step
 from ffe.ports import Written
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
@@ -81,13 +81,13 @@ class _Keeper(ABC):
         if not self.unwritten:
             self._attempt(self._chain.write)
 
-    def _take(self, step: Step, file: str, bars: int) -> None:
+    def _take(self, step: Step, file: str, bars: int, state: Json = None) -> None:
         drafts = [self._draft(decision) for decision in step.decisions]
         for refused in (one for one in step.decisions if one.disposition is Disposition.REFUSED):
             symbol = refused.instrument.partition(":")[2]
             log.info("Trade for %s rejected by RiskGatekeeper: %s.", symbol, refused.reason)
         self.unwritten += drafts
-        self._enter(file, bars, "step", encode_step(step, [draft.sha256 for draft in drafts]))
+        self._enter(file, bars, "step", encode_step(step, [draft.sha256 for draft in drafts], state))
         for draft in drafts:
             if draft in self.unwritten:
                 log.critical("Decision %s is in memory only: %s", draft.decision.id, draft.data.decode())
@@ -237,7 +237,8 @@ class RunJournal(_Keeper):
 class LiveJournal(_Keeper):
     """The records of an account: one file a decision in decisions/, one chain of days in journal/.
 
-    checkpoint says what the engine holds; it is asked whenever a day's file opens, and stands in its first line.
+    state says what the engine holds: it stands in the first line of every day's file, and in every step but those of a
+    price at which nothing happened. So the next process goes on from the last of them.
     """
 
     def __init__(
@@ -245,37 +246,52 @@ class LiveJournal(_Keeper):
         root: Path,
         stamp: Stamp,
         head: Mapping[str, Json],
-        checkpoint: Callable[[], Mapping[str, Json]],
+        state: Callable[[], Json],
         disk: Disk | None = None,
     ) -> None:
         with _writable(root):
             self._decisions, days = (_folder(root / name, disk or Disk()) for name in ("decisions", "journal"))
             super().__init__(stamp, resume(root, days))
         self._days = days
-        self._checkpoint = checkpoint
+        self._state = state
+        self._is_price = False  # what was heard last
         self._opening: str | None = _opening(stamp, head)
         self._file = self._chain.file
         self._day = _day(self._file) if self._file else -1
         self._bars = self._saved = 0
 
+    def prime(self, event: Event, now: Nanos) -> None:
+        """What was before the session, and what it was primed with."""
+        self._open(now)
+        self._enter(self._file, 0, "prime", encode_event(event))
+
+    def resume(self, now: Nanos) -> None:
+        """The state that the session goes on from."""
+        self._open(now)
+        self._enter(self._file, 0, "resume", canonical({"state": self._state()}))
+
     def event(self, event: Event) -> None:
-        if event.time // DAY > self._day or self._opening:
-            self._turn(max(event.time // DAY, self._day))
+        self._open(event.time)
         self._bars += type(event) is Bars
+        self._is_price = type(event) is Quotes
         self._enter(self._file, self._bars, "event", encode_event(event))
+
+    def _open(self, now: Nanos) -> None:
+        if now // DAY > self._day or self._opening:
+            self._turn(max(now // DAY, self._day))
 
     def _turn(self, day: int) -> None:
         """Open a day's file with a checkpoint; a session's first line follows it, or what an earlier session left."""
         before, self._file, self._day = self._file, f"{utc_date(day * DAY)}.jsonl", day
         if before != self._file:
-            self._enter(self._file, self._bars, "checkpoint", canonical({"after": before, "state": self._checkpoint()}))
+            self._enter(self._file, self._bars, "checkpoint", canonical({"after": before, "state": self._state()}))
         if self._opening:
             self._enter(self._file, 0, "head", self._opening)
             self._opening = None
 
     def step(self, step: Step) -> Written:
-        if not step.is_quiet:
-            self._take(step, self._file, self._bars)
+        if not (step.is_quiet and self._is_price):
+            self._take(step, self._file, self._bars, self._state())
         elif self.written is Written.NO:
             self._flush()
         self._attempt(self._chain.sync)

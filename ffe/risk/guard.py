@@ -9,6 +9,7 @@ never liquidates.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -39,6 +40,17 @@ class Doubt:
     unread: frozenset[InstrumentId]
 
 
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """A guard as a value; latches are (name, why)."""
+
+    latches: tuple[tuple[str, str], ...]
+    latched_at: Nanos | None
+    paused: bool
+    reducing_why: str
+    day_equity: Money
+
+
 class Guard:
     def __init__(self, rules: WatchRules) -> None:
         self.rules = rules
@@ -49,6 +61,17 @@ class Guard:
         self.day_equity: Money = math.nan
         self.latched_at: Nanos | None = None  # the newest latch
         self._doubt: Doubt | None = None
+
+    def save(self) -> GuardState:
+        return GuardState(
+            tuple(self.latches.items()), self.latched_at, self.paused, self.reducing_why, self.day_equity
+        )  # fmt: skip
+
+    def restore(self, state: GuardState, venues: Iterable[Venue]) -> None:
+        """Go on from a state: nothing is taken on until every venue has been asked and agrees."""
+        self.latches, self.latched_at = dict(state.latches), state.latched_at
+        self.paused, self.reducing_why, self.day_equity = state.paused, state.reducing_why, state.day_equity
+        self.disagreements = dict.fromkeys(venues, 0)
 
     @property
     def state(self) -> TradingState:
@@ -65,7 +88,10 @@ class Guard:
     @property
     def why(self) -> str:
         named = [f"{name}: {why}" for name, why in self.latches.items()]
-        named += [f"{venue} disagrees with the book" for venue in self.disagreements]
+        named += [
+            f"{venue} {'disagrees with' if reads else 'is not yet compared with'} the book"
+            for venue, reads in self.disagreements.items()
+        ]
         named += ["paused by the operator"] if self.paused else []
         return "; ".join([*named, *([self.reducing_why] if self.reducing_why else [])])
 

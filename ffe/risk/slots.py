@@ -186,6 +186,14 @@ class WantProtect:
     replaces: OrderId | None
 
 
+@dataclass(frozen=True, slots=True)
+class SlotsState:
+    """The slots as a value; orders are every order of a trade that still holds its slot, with the slot."""
+
+    trades: tuple[Trade | None, ...]
+    orders: tuple[tuple[OrderId, int], ...]
+
+
 Want = WantExit | WantProtect | Cancel | Query
 
 
@@ -252,6 +260,19 @@ class Slots:
         """The slots freed since last asked, each with why."""
         taken, self._freed = self._freed, []
         return taken
+
+    # ------------------------------------------------------------ from one process to the next
+
+    def save(self) -> SlotsState:
+        return SlotsState(tuple(self._trades), tuple(self._orders.items()))
+
+    def restore(self, state: SlotsState) -> None:
+        """Go on from a state. Whether an order under way is still what it was is not known until its venue says so."""
+        self._orders = dict(state.orders)
+        for trade in state.trades:
+            if trade is not None:
+                flights = tuple(f._replace(unknown=True, not_found=False, leaving=False) for f in trade.flights)
+                self._put(trade._replace(flights=flights, held_back=False, beyond=False))
 
     # ------------------------------------------------------------ what leaves
 

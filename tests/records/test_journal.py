@@ -121,9 +121,10 @@ def test_both_journals_are_journals(tmp_path: Path) -> None:
 def test_live_keeps_every_event_and_a_file_a_decision(tmp_path: Path) -> None:
     write_live(tmp_path, story(1))
     lines = bodies(tmp_path / "journal" / f"{DAY}.jsonl")
-    kinds = ["checkpoint", "head", "event", "event", "step", *["event"] * 3, "step", "event", "step", "end"]
+    kinds = ["checkpoint", "head", *["event", "step"] * 2, "event", *["event", "step"] * 3, "end"]
     assert [line["kind"] for line in lines] == kinds
-    assert [line["bars"] for line in lines] == [0, 0, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4]
+    assert [line["bars"] for line in lines] == [0, 0, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4, 4, 4]
+    assert all(line["body"]["state"] == {"positions": {}} for line in lines if line["kind"] == "step")
     names = [f"{DAY}_{decision_id(n)}.json" for n in (0, 10_000)]
     assert sorted(file.name for file in (tmp_path / "decisions").iterdir()) == names
 
@@ -155,7 +156,7 @@ def test_a_second_session_carries_the_chain_on(tmp_path: Path) -> None:
     write_live(tmp_path, story(2, start=1), "two")
     lines = bodies(tmp_path / "journal" / f"{DAY}.jsonl")
     heads = [(line["n"], line["bars"]) for line in lines if line["kind"] == "head"]
-    assert heads == [(2, 0), (13, 0)]
+    assert heads == [(2, 0), (15, 0)]
     assert verify(tmp_path).findings == ()
 
 
@@ -168,10 +169,10 @@ def test_half_a_last_line_is_named_and_dropped_when_opened_again(tmp_path: Path)
     write_live(tmp_path, story(1))
     file = tmp_path / "journal" / f"{DAY}.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
-    assert [(f.line, f.torn) for f in verify(tmp_path).findings] == [(12, True)]
+    assert [(f.line, f.torn) for f in verify(tmp_path).findings] == [(14, True)]
     write_live(tmp_path, story(1, start=1), "two")
     assert verify(tmp_path).findings == ()
-    assert len(bodies(file)) == 11 + 11
+    assert len(bodies(file)) == 13 + 13
 
 
 def test_a_journal_whose_end_is_no_line_is_not_continued(tmp_path: Path) -> None:
