@@ -211,7 +211,7 @@ class UnitState:
 
 @dataclass(frozen=True, slots=True)
 class BookState:
-    """A book as a value; marks are (instrument, price, time), seen are (venue, trade, when it was booked)."""
+    """A book as a value; marks are (instrument, price, time), seen are (venue, trade or entry, when it was booked)."""
 
     ledgers: tuple[LedgerState, ...]
     marks: tuple[tuple[InstrumentId, Price, Nanos], ...]
@@ -426,6 +426,9 @@ class Book:
     def apply(self, answer: Answer) -> tuple[Booked, ...]:
         """Book what an answer says of money, each trade of a venue once; the fills that were new."""
         booked: tuple[Booked, ...] = ()
+        if isinstance(answer, CashFlow) and not self._is_new(answer):
+            self.last_carry = 0.0
+            return booked
         match answer:
             case Filled():
                 booked = tuple(self._fill(answer, (answer.fill,)))
@@ -440,6 +443,14 @@ class Book:
                 return booked
         self.revalue()
         return booked
+
+    def _is_new(self, flow: CashFlow) -> bool:
+        key = flow.venue, flow.entry
+        if flow.entry and key in self._seen:
+            return False
+        if flow.entry:
+            self._seen[key] = flow.time
+        return True
 
     def _fill(self, answer: Answer, fills: tuple[Fill, ...]) -> Iterator[Booked]:
         ledger = self.ledgers[answer.venue]
@@ -502,8 +513,11 @@ class Book:
         return frozenset(trade for of, trade in self._seen if of == venue)
 
     def forget(self, before: Nanos) -> None:
-        """What was booked before this time is never told again."""
-        self._seen = {key: time for key, time in self._seen.items() if time >= before}
+        """What was booked before this time is never told again; of each venue the newest stays, to go on from."""
+        newest: dict[Venue, Nanos] = {}
+        for (venue, _), time in self._seen.items():
+            newest[venue] = max(time, newest.get(venue, time))
+        self._seen = {(v, trade): time for (v, trade), time in self._seen.items() if time >= min(before, newest[v])}
 
     def save(self) -> BookState:
         marks = tuple((id, price, time) for id, (price, time) in sorted(self.marks.items()))

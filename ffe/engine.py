@@ -61,6 +61,7 @@ from ffe.model import (
     Refused,
     Rejected,
     Report,
+    Role,
     Side,
     Signal,
     Status,
@@ -77,7 +78,7 @@ from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.guard import Guard, GuardState, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
-from ffe.risk.slots import Role, Slots, SlotsState, Trade, Want, WantExit, WantProtect
+from ffe.risk.slots import Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View

@@ -331,12 +331,14 @@ class Flow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CashFlow(Answer):
-    """Money that came (positive) or went without a trade; instrument names whose financing it is."""
+    """Money that came (positive) or went without a trade; instrument names whose financing it is. entry is what the
+    venue calls it: told again, it is the same."""
 
     flow: Flow
     amount: float
     currency: Currency
     instrument: InstrumentId | None = None
+    entry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,6 +498,25 @@ class Query:
 
 
 Order = Enter | Exit | Protect | Cancel | Query
+
+
+class Role(StrEnum):
+    """What an order is to its trade."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    PROTECT = "protect"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What must be known of an order to find it again at its venue; qty is positive, side the order's."""
+
+    id: OrderId
+    role: Role
+    instrument: InstrumentId
+    side: Side
+    qty: Qty
 
 
 # ---------------------------------------------------------------- what a step leaves behind

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import ccxt
 
-from ffe.brokers.venue import Placed, VenueBroker, cause_of
+from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
 from ffe.errors import ConfigError
 from ffe.model import (
     SECOND,
@@ -41,6 +41,7 @@ from ffe.model import (
     Qty,
     Quotes,
     Report,
+    Role,
     Universe,
     Venue,
 )  # fmt: skip
@@ -58,9 +59,10 @@ class CcxtBroker(VenueBroker):
     """client is a ccxt exchange with its key; since is the time from which the account's trades are ours to tell."""
 
     def __init__(
-        self, universe: Universe, venue: Venue, client: ccxt.Exchange, clock: Callable[[], Nanos], since: Nanos
-    ) -> None:
-        super().__init__(universe, venue, clock)
+        self, universe: Universe, venue: Venue, client: ccxt.Exchange, clock: Callable[[], Nanos], since: Nanos,
+        past: Past | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(universe, venue, clock, past)
         self.client, self._market = client, CcxtMarket(client)
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
@@ -179,7 +181,7 @@ class CcxtBroker(VenueBroker):
         """Whose trade it is; an order whose number we never heard is known by the id that we gave it."""
         number = trade["order"]
         lost = [p for p in self._placed.values() if p.number is None and p.instrument == instrument.id]
-        if lost and number not in self._by_number and _name(trade, instrument) not in self._seen:
+        if lost and number not in self._by_number and not self._is_known(_name(trade, instrument)):
             said = self._ask(self.client.fetch_order, number, instrument.symbol)["clientOrderId"]
             for placed in lost:
                 if said and placed.order.id.startswith(said):  # a venue may keep only the beginning of an id
@@ -202,7 +204,7 @@ class CcxtBroker(VenueBroker):
 
     def _fill_of(self, trade: Any, instrument: Instrument, placed: Placed | None) -> Fill:
         qty = float(trade["amount"]) * (1.0 if trade["side"] == "buy" else -1.0)
-        if placed is not None and qty * placed.order.approved.intent.side < 0.0:
+        if placed is not None and qty * placed.order.side < 0.0:
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: a trade on the other side of its order: {trade}")
         return Fill(
             _name(trade, instrument), instrument.id, qty, float(trade["price"]), float(trade["fee"]["cost"]),
@@ -250,7 +252,7 @@ class CcxtBroker(VenueBroker):
 
     def _fill_from_sums(self, placed: Placed, found: Any, qty: float) -> Fill:
         """What an order has traded beyond the trades that are known; its fee is what the venue usually takes."""
-        instrument, side = self._mine[placed.instrument], int(placed.order.approved.intent.side)
+        instrument, side = self._mine[placed.instrument], int(placed.order.side)
         known = sum(abs(fill.qty) * fill.price for fill in self._fills.get(placed.order.id, ()))
         price = (float(found["cost"]) - known) / qty
         in_base = side > 0 and instrument.fee_in_base
@@ -261,8 +263,8 @@ class CcxtBroker(VenueBroker):
     def _end(self, placed: Placed, status: str) -> None:
         """An entry that found no price within its collar was cancelled by us, in advance; any other by the venue."""
         del self._placed[placed.order.id]
-        reason = "COLLAR" if isinstance(placed.order, Enter) else status
-        killed = isinstance(placed.order, Exit)
+        reason = "COLLAR" if placed.order.role is Role.ENTRY else status
+        killed = placed.order.role is Role.EXIT
         self._say(Cancelled(self.clock(), self._venue, placed.order.id, reason, killed))
 
     def _order(self, placed: Placed) -> Any:
@@ -303,7 +305,7 @@ class CcxtBroker(VenueBroker):
         instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
         wanted = self._sellable(instrument, intent.qty) if isinstance(order, Exit) else intent.qty
         qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
-        placed = self._placed[order.id] = Placed(order, float(qty))  # before it leaves: its answer may be lost
+        placed = self._placed[order.id] = Placed(ticket_of(order), float(qty))  # now: its answer may be lost
         said, call = {"clientOrderId": order.id, **more}, self._ask if isinstance(order, Enter) else self._do
         try:
             made = call(self.client.create_order, instrument.symbol, kind, side, placed.qty, price, said)

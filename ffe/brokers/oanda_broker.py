@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ffe.brokers.venue import Placed, VenueBroker, cause_of
+from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
 from ffe.model import (
     AccountRead,
     Bars,
@@ -33,6 +33,9 @@ from ffe.model import (
     Qty,
     Quotes,
     Rejected,
+    Role,
+    Side,
+    Ticket,
     Universe,
     Venue,
 )  # fmt: skip
@@ -52,13 +55,21 @@ TINY = 1e-6  # less than any unit: what adding up parts leaves over
 class OandaBroker(VenueBroker):
     """What was before the first look is the account's own; what follows is told from its transactions."""
 
-    def __init__(self, universe: Universe, venue: Venue, client: OandaClient, clock: Callable[[], Nanos]) -> None:
-        super().__init__(universe, venue, clock)
+    def __init__(
+        self, universe: Universe, venue: Venue, client: OandaClient, clock: Callable[[], Nanos],
+        past: Past | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(universe, venue, clock, past)
         self.client, self.currency = client, universe.accounts[venue].currency
         self._by_name = {i.symbol.replace("/", "_"): i for i in self._mine.values()}
-        self._last = 0  # the newest transaction that was taken in
+        # The newest transaction that was taken in: after a restart everything since the oldest that is remembered, for
+        # that is how trades, stops and targets came to be what they are; what was told is not told again.
+        self._last = min([int(name.rpartition("-")[2]) for name in self._past.seen], default=1) - 1
         self._trades: dict[str, tuple[InstrumentId, Qty]] = {}  # ours that are open: number -> signed quantity
-        self._protects: dict[str, Placed] = {}  # every protection that left, by the tag on its stops and targets
+        # Every protection that left, by the tag on its stops and targets.
+        self._protects: dict[str, Placed] = {
+            placed.order.id: placed for placed in self._placed.values() if placed.order.role is Role.PROTECT
+        }
         self._levels: dict[str, tuple[Placed, str]] = {}  # resting stops and targets: number -> whose, on which trade
         self._leaving: dict[str, tuple[Placed, Qty]] = {}  # closes without an answer: trade -> whose, how much
 
@@ -67,7 +78,8 @@ class OandaBroker(VenueBroker):
     def _open(self, market: Bars | Quotes) -> None:
         last, balance, held = self._account()
         now, self._last = self.clock(), last
-        self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, balance, self.currency))
+        entry = f"{self._venue}-opening-{last}"
+        self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, balance, self.currency, entry=entry))
         for instrument, qty, price in held:
             self._say(Found(now, self._venue, None, Holding(instrument.id, qty, price)))
 
@@ -137,18 +149,25 @@ class OandaBroker(VenueBroker):
                     (number_of(r, "financing"), text_of(r, "instrument")) for r in rows_of(row, "positionFinancings")
                 ]
                 for amount, name in paid:
-                    self._flow(Flow.FINANCING, amount, self._by_name.get(name))
+                    self._flow(row, Flow.FINANCING, amount, self._by_name.get(name))
             case "TRANSFER_FUNDS":
-                self._flow(Flow.DEPOSIT, number_of(row, "amount"), None)
+                self._flow(row, Flow.DEPOSIT, number_of(row, "amount"), None)
 
     def _recognised(self, row: Row) -> None:
         """An order of ours whose answer we may never have heard: by our own id, or by the trade that it closes."""
         number, placed = text_of(row, "id"), self._placed.get(_client_id(row))
         if part_of(row, "tradeClose") and text_of(row, "reason") == "TRADE_CLOSE":
-            placed, _ = self._leaving.pop(text_of(part_of(row, "tradeClose"), "tradeID"), (None, 0.0))
+            trade = text_of(part_of(row, "tradeClose"), "tradeID")
+            placed, _ = self._leaving.pop(trade, (self._orphan(trade), 0.0))
         if placed is not None:
             self._by_number[number] = placed
             placed.number = placed.number or number
+
+    def _orphan(self, trade: str) -> Placed | None:
+        """The exit of an earlier process that may have closed a trade: a close carries no name of ours."""
+        held, _ = self._trades.get(trade, (None, 0.0))
+        exits = [p for p in self._placed.values() if p.order in self._past.orders and p.order.role is Role.EXIT]
+        return next((p for p in exits if p.instrument == held), None)
 
     def _refused(self, row: Row) -> None:
         """An order of ours that was refused, if nobody has told us."""
@@ -171,19 +190,27 @@ class OandaBroker(VenueBroker):
         number, instrument = text_of(row, "orderID"), self._by_name.get(text_of(row, "instrument"))
         financing, commission, pl = (number_of(row, name) for name in ("financing", "commission", "pl"))
         if instrument is None:  # not a trade that the book could know of: what it brought came from outside
-            self._flow(Flow.DEPOSIT, pl + financing - commission, None)
+            self._flow(row, Flow.DEPOSIT, pl + financing - commission, None)
             return
         placed, _ = self._levels.get(number, (self._by_number.get(number), ""))
-        placed = placed or self._placed.get(OrderId(str(row.get("clientOrderID"))))
+        placed = placed or self._named(row, instrument)
         cuts, fill = self._cuts(row), self._fill_of(row, instrument, placed)
         if financing:
-            self._flow(Flow.FINANCING, financing, instrument)  # while its trade is still there
+            self._flow(row, Flow.FINANCING, financing, instrument)  # while its trade is still there
         self._fill(placed, fill)
         self._count_trades(cuts, placed)
         if number in self._levels and self._levels[number][1] not in self._trades:
             del self._levels[number]
         if placed is not None and placed.order.id in self._placed and self._is_in_doubt(placed):
             self._say(Failed(self.clock(), self._venue, placed.order.id, Fault.TIMEOUT))  # a part proves no other
+
+    def _named(self, row: Row, instrument: Instrument) -> Placed | None:
+        """The order of ours that a fill names: one under way, or an entry of an earlier process."""
+        id, units = OrderId(str(row.get("clientOrderID"))), number_of(row, "units")
+        if id in self._placed or id not in self._past.ids:
+            return self._placed.get(id)
+        side = Side.LONG if units > 0.0 else Side.SHORT
+        return Placed(Ticket(id, Role.ENTRY, instrument.id, side, abs(units)), abs(units))
 
     def _cuts(self, row: Row) -> dict[str, Qty]:
         """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
@@ -199,7 +226,7 @@ class OandaBroker(VenueBroker):
             if number in self._trades:
                 id, held = self._trades[number]
                 self._trades[number] = id, held + qty
-            elif placed is not None and isinstance(placed.order, Enter):
+            elif placed is not None and placed.order.role is Role.ENTRY:
                 self._trades[number] = placed.instrument, qty
         for number in [number for number, (_, qty) in self._trades.items() if abs(qty) < TINY]:
             del self._trades[number]
@@ -225,9 +252,11 @@ class OandaBroker(VenueBroker):
             number_of(row, "commission"), self.currency, cause, rate=rate,
         )  # fmt: skip
 
-    def _flow(self, flow: Flow, amount: float, instrument: Instrument | None) -> None:
+    def _flow(self, row: Row, flow: Flow, amount: float, instrument: Instrument | None) -> None:
         id = instrument.id if instrument else None
-        self._say(CashFlow(self.clock(), self._venue, None, flow, amount, self.currency, id))
+        entry = f"{self._venue}-{flow}-{id}-{text_of(row, 'id')}"
+        if entry not in self._past.seen:
+            self._say(CashFlow(self.clock(), self._venue, None, flow, amount, self.currency, id, entry))
 
     def _ended(self, number: str, reason: str) -> None:
         """An order of ours is over without a fill."""
@@ -263,7 +292,7 @@ class OandaBroker(VenueBroker):
         intent = order.approved.intent
         instrument = self._mine[intent.instrument]
         qty = whole_lots(intent.qty, instrument.lot)
-        self._placed[order.id] = Placed(order, qty)  # before it leaves: its answer may be lost
+        self._placed[order.id] = Placed(ticket_of(order), qty)  # before it leaves: its answer may be lost
         name = {"clientExtensions": {"id": order.id}, "tradeClientExtensions": {"id": order.id}}
         said = self.client.post("orders", {"order": {
             "type": "MARKET", "instrument": instrument.symbol.replace("/", "_"), "timeInForce": "IOC",
@@ -278,7 +307,7 @@ class OandaBroker(VenueBroker):
         intent = order.approved.intent
         instrument = self._mine[intent.instrument]
         left, denied = whole_lots(intent.qty, instrument.lot), Denied("nothing to reduce")
-        placed = self._placed[order.id] = Placed(order, 0.0)  # for as much as has left
+        placed = self._placed[order.id] = Placed(ticket_of(order), 0.0)  # for as much as has left
         for trade, held in self._ours(instrument.id).items():
             part = min(left, abs(held))
             if part <= 0.0:
@@ -314,18 +343,16 @@ class OandaBroker(VenueBroker):
         instrument = self._mine[intent.instrument]
         if not (ours := self._ours(instrument.id)):
             raise Denied("nothing to protect")
-        placed = self._placed[order.id] = Placed(order, whole_lots(intent.qty, instrument.lot))
+        placed = self._placed[order.id] = Placed(ticket_of(order), whole_lots(intent.qty, instrument.lot))
         self._protects[order.id] = placed
         for number in ours:
-            self._rest(placed, number, instrument)
+            self._rest(placed, order, number, instrument)
         if order.replaces:
             self._placed.pop(order.replaces, None)
         self._accept(placed, next(iter(self._levels_of(placed))))
         self._look_again()
 
-    def _rest(self, placed: Placed, trade: str, instrument: Instrument) -> None:
-        order = placed.order
-        assert isinstance(order, Protect)
+    def _rest(self, placed: Placed, order: Protect, trade: str, instrument: Instrument) -> None:
         tag = {"tag": order.id}  # an id must be unique among what is open, and one protection may be several orders
         levels = {"stopLoss": order.stop, "takeProfit": order.target}
         body = {
@@ -343,7 +370,7 @@ class OandaBroker(VenueBroker):
         """What the venue no longer has has ended somehow; how stands in its transactions, perhaps not yet."""
         id = placed.order.id
         is_there = True
-        for order in self._levels_of(placed) if isinstance(placed.order, Protect) else [f"@{id}"]:
+        for order in self._levels_of(placed) if placed.order.role is Role.PROTECT else [f"@{id}"]:
             try:
                 self.client.put(f"orders/{order}/cancel")
             except NotThere:
@@ -361,7 +388,7 @@ class OandaBroker(VenueBroker):
         if placed.order.id not in self._placed:
             return Known.DONE
         is_known = placed.number is not None and not self._is_in_doubt(placed)
-        if isinstance(placed.order, Protect):
+        if placed.order.role is Role.PROTECT:
             is_known &= self._ours(placed.instrument).keys() <= set(self._levels_of(placed).values())
         return Known.WORKING if is_known else Known.NOT_FOUND
 

@@ -35,6 +35,8 @@ from ffe.model import (
     Quotes,
     Rejected,
     Report,
+    Role,
+    Ticket,
     Universe,
     Venue,
 )  # fmt: skip
@@ -44,33 +46,51 @@ from ffe.wire.errors import Denied, NotThere, Unclear
 Order = Enter | Exit | Protect
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier process knew of an account: trades that are booked, orders under way, and every order of a trade
+    that is still open."""
+
+    seen: frozenset[str] = frozenset()
+    orders: tuple[Ticket, ...] = ()
+    ids: frozenset[OrderId] = frozenset()
+
+
+def ticket_of(order: Order) -> Ticket:
+    intent = order.approved.intent
+    role = Role.ENTRY if isinstance(order, Enter) else Role.EXIT if isinstance(order, Exit) else Role.PROTECT
+    return Ticket(order.id, role, intent.instrument, intent.side, intent.qty)
+
+
 @dataclass(slots=True)
 class Placed:
     """An order that left for the venue, for qty (whole lots). number is what the venue calls it, None as long as no
     answer has told."""
 
-    order: Order
+    order: Ticket
     qty: Qty
     number: str | None = None
     filled: Qty = 0.0
 
     @property
     def instrument(self) -> InstrumentId:
-        return self.order.approved.intent.instrument
+        return self.order.instrument
 
 
 class VenueBroker(ABC):
     """One account at one live venue; subclasses speak its language. clock tells the time of an answer."""
 
-    def __init__(self, universe: Universe, venue: Venue, clock: Callable[[], Nanos]) -> None:
+    def __init__(self, universe: Universe, venue: Venue, clock: Callable[[], Nanos], past: Past | None = None) -> None:
         self.universe, self._venue, self.clock = universe, venue, clock
+        self._past = past or Past()
         self._mine = {i.id: i for i in universe if i.venue == venue}
-        self._placed: dict[OrderId, Placed] = {}  # whatever may still fill
+        # Whatever may still fill; what of it an earlier process sent has no number before the venue is asked.
+        self._placed: dict[OrderId, Placed] = {ticket.id: Placed(ticket, ticket.qty) for ticket in self._past.orders}
         self._by_number: dict[str, Placed] = {}  # every order, for one that has ended may still fill late
         self._fills: dict[OrderId, list[Fill]] = {}  # of every order of ours, ended ones as well
         self._seen: set[str] = set()  # trades told of
         self._answers: list[Answer] = []
-        self._is_open = False
+        self._is_open = past is not None  # what was there before is known
         self._failed_at: Nanos | None = None  # the newest market at which asking what has happened failed
 
     @property
@@ -80,7 +100,7 @@ class VenueBroker(ABC):
     @property
     def waiting(self) -> Set[InstrumentId]:
         """Instruments with an order that does not rest: what they trade at next is of interest."""
-        return {p.instrument for p in self._placed.values() if not isinstance(p.order, Protect)}
+        return {p.instrument for p in self._placed.values() if p.order.role is not Role.PROTECT}
 
     def answers(self) -> Sequence[Answer]:
         answers, self._answers = self._answers, []
@@ -220,9 +240,12 @@ class VenueBroker(ABC):
             done = placed.filled >= placed.qty - self._mine[placed.instrument].lot / 2.0
             if done:
                 self._placed.pop(placed.order.id, None)
-        if is_told:
+        if is_told and fill.trade not in self._past.seen:
             id = placed.order.id if placed is not None else None
             self._say(Filled(self.clock(), self._venue, id, fill, done))
+
+    def _is_known(self, trade: str) -> bool:
+        return trade in self._seen or trade in self._past.seen
 
     def _look_again(self) -> None:
         """Most market orders have filled by the time they are answered; if this cannot be seen now, it will be."""
@@ -230,14 +253,14 @@ class VenueBroker(ABC):
             self._look()
 
     def _resting(self, instrument: InstrumentId) -> list[Placed]:
-        return [p for p in self._placed.values() if p.instrument == instrument and isinstance(p.order, Protect)]
+        return [p for p in self._placed.values() if p.instrument == instrument and p.order.role is Role.PROTECT]
 
 
 def cause_of(placed: Placed | None, is_target: bool = False) -> Cause:
     """Why a trade of ours happened; what is not ours counts as an entry."""
-    match placed and placed.order:
-        case Exit():
+    match placed and placed.order.role:
+        case Role.EXIT:
             return Cause.EXIT
-        case Protect():
+        case Role.PROTECT:
             return Cause.TARGET if is_target else Cause.STOP
     return Cause.ENTRY

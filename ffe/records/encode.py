@@ -180,7 +180,7 @@ def _account_read(a: m.AccountRead) -> str:
 
 def _cash_flow(a: m.CashFlow) -> str:
     return (
-        f'{{"amount":{_number(a.amount)},"currency":{_text(a.currency)},"flow":"{a.flow}",'
+        f'{{"amount":{_number(a.amount)},"currency":{_text(a.currency)},"entry":{_text(a.entry)},"flow":"{a.flow}",'
         f'"instrument":{_name(a.instrument)},"order":{_name(a.order)},{_said(a)}}}'
     )
 

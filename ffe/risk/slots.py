@@ -42,17 +42,12 @@ from ffe.model import (
     Quotes,
     Rejected,
     Report,
+    Role,
     Side,
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
 from ffe.rounding import to_tick
-
-
-class Role(StrEnum):
-    ENTRY = "entry"
-    EXIT = "exit"
-    PROTECT = "protect"
 
 
 class SlotState(StrEnum):

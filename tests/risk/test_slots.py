@@ -31,11 +31,12 @@ from ffe.model import (
     Query,
     Rejected,
     Report,
+    Role,
     Side,
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
-from ffe.risk.slots import Role, Slots, SlotState, Trade, Want, WantExit, WantProtect
+from ffe.risk.slots import Slots, SlotState, Trade, Want, WantExit, WantProtect
 from tests.risk.values import (
     BTC,
     ETH,

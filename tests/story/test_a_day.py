@@ -29,11 +29,11 @@ from ffe.model import (
     Purpose,
     Quote,
     Quotes,
+    Role,
     Side,
     Status,
     Step,
 )  # fmt: skip
-from ffe.risk.slots import Role
 from tests.story.scene import BTC, COINS, START, USD, Scene, buy, closes
 
 ONE, TWO = START + HOUR, START + 2 * HOUR
