@@ -219,6 +219,7 @@ class BookState:
     ours_realised: Money
     day_base: Money
     seen: tuple[tuple[Venue, str, Nanos], ...]
+    opened: tuple[Venue, ...]
     flows: tuple[CashFlow, ...]  # what came before its currency had a rate
     found: tuple[Found, ...]
 
@@ -298,6 +299,7 @@ class Book:
         self.last_carry: Money = 0.0  # our share of the newest fee or financing, negative when paid
         self.day_base: Money = 0.0  # what our trades had earned when the day began
         self._seen: dict[tuple[Venue, str], Nanos] = {}  # trades that are booked, with the time of their answer
+        self.opened: set[Venue] = set()  # venues whose account was read, so that all of their opening is booked
         self.moves = True  # whether a new mid can change what anything is worth
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
@@ -436,6 +438,9 @@ class Book:
                 booked = tuple(self._fill(answer, answer.fills))
             case CashFlow(flow=Flow.DEPOSIT) | Found():
                 self._take_over(answer)
+            case AccountRead(venue=venue):
+                self.opened.add(venue)
+                return booked
             case CashFlow():
                 self.last_carry = self._carry(answer)
                 self.ours_realised += self.last_carry
@@ -525,19 +530,27 @@ class Book:
         ledgers = tuple(ledger.save() for ledger in self.ledgers.values())
         flows = tuple(answer for answer in self._unvalued if isinstance(answer, CashFlow))
         found = tuple(answer for answer in self._unvalued if isinstance(answer, Found))
-        return BookState(ledgers, marks, self.unit.save(), self.ours_realised, self.day_base, seen, flows, found)
+        opened = tuple(sorted(self.opened))
+        return BookState(
+            ledgers, marks, self.unit.save(), self.ours_realised, self.day_base, seen, opened, flows, found
+        )  # fmt: skip
 
     def restore(self, state: BookState) -> None:
-        """Go on from a state; newer marks stay."""
+        """Go on from a state; newer marks stay. An account whose opening was cut short is opened again, as if new."""
+        self.opened = set(state.opened)
         for ledger in state.ledgers:
-            self.ledgers[ledger.venue].restore(ledger)
+            if ledger.venue in self.opened:
+                self.ledgers[ledger.venue].restore(ledger)
         for id, price, time in state.marks:
             if id in self.universe and time > self.marks.get(id, (NAN, -1))[1]:
                 self.marks[id] = price, time
         self.unit.restore(state.unit)
         self.ours_realised, self.day_base = state.ours_realised, state.day_base
-        self._seen = {(venue, trade): time for venue, trade, time in state.seen}
-        self._unvalued = [*state.flows, *state.found]
+        self._seen = {(venue, trade): time for venue, trade, time in state.seen if venue in self.opened}
+        self._unvalued = [
+            *(flow for flow in state.flows if flow.venue in self.opened),
+            *(found for found in state.found if found.venue in self.opened),
+        ]
         self.moves = True
         self.revalue()
 

@@ -108,6 +108,7 @@ class CcxtBroker(VenueBroker):
                 self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, held[currency], currency))
         for holding in found:
             self._say(Found(now, self._venue, None, holding))
+        self._say(self._account(held))  # ends the opening: what a crash cut short is told again
 
     def _balances(self) -> dict[Currency, float]:
         """What the account holds in all. A page that is no account reads as an empty one, so that is no answer."""
@@ -119,11 +120,13 @@ class CcxtBroker(VenueBroker):
 
     def _read(self) -> None:
         self._look()  # or what has just filled would look like a difference
-        held = self._balances()
+        self._say(self._account(self._balances()))
+
+    def _account(self, held: Mapping[Currency, float]) -> AccountRead:
         quotes = {i.quote for i in self._mine.values()}
         cash = tuple((c, held.get(c, 0.0)) for c in sorted(quotes))
         positions = tuple((i.id, held.get(i.base, 0.0)) for i in self._mine.values() if held.get(i.base))
-        self._say(AccountRead(self.clock(), self._venue, None, cash, positions))
+        return AccountRead(self.clock(), self._venue, None, cash, positions)
 
     def _look(self) -> None:
         """Look at an instrument while an order of ours may fill there, and a horizon longer: trades may be listed

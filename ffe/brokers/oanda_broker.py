@@ -82,6 +82,7 @@ class OandaBroker(VenueBroker):
         self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, balance, self.currency, entry=entry))
         for instrument, qty, price in held:
             self._say(Found(now, self._venue, None, Holding(instrument.id, qty, price)))
+        self._say(self._told(balance, held))  # ends the opening: what a crash cut short is told again
 
     def _account(self) -> tuple[int, float, list[tuple[Instrument, Qty, float]]]:
         """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
@@ -107,11 +108,13 @@ class OandaBroker(VenueBroker):
         self._look()
         if self._last != last:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an account as of {last}, transactions up to {self._last}")
+        self._say(self._told(balance, positions))
+
+    def _told(self, balance: float, positions: list[tuple[Instrument, Qty, float]]) -> AccountRead:
         held: dict[InstrumentId, Qty] = {}
         for instrument, qty, _ in positions:
             held[instrument.id] = held.get(instrument.id, 0.0) + qty
-        cash = ((self.currency, balance),)
-        self._say(AccountRead(self.clock(), self._venue, None, cash, tuple(sorted(held.items()))))
+        return AccountRead(self.clock(), self._venue, None, ((self.currency, balance),), tuple(sorted(held.items())))
 
     def _look(self) -> None:
         """Take in what is new in the order of its numbers; what a list leaves out is fetched before what follows it."""

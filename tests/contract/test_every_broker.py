@@ -43,7 +43,8 @@ def agrees(world: World) -> None:
 
 
 def test_first_it_says_what_the_account_holds(world: World) -> None:
-    (flow,) = world.open(world.mid)
+    flow, *read = world.open(world.mid)
+    assert all(isinstance(each, AccountRead) for each in read)  # a live venue's ends its opening
     assert isinstance(flow, CashFlow) and flow.amount == CASH
     assert world.book.equity == CASH and not world.open(world.mid)
     agrees(world)

@@ -132,7 +132,9 @@ def test_f1_a_request_that_is_lost_holds_its_slot_until_it_is_proven_gone(stage:
         s.minute(None, *signals)
         held.append(s.slots())
     assert held == [{EUR: "unknown"}] * 2 + [{}]
-    assert {a.state for a in s.answers(Report)} == {Known.NOT_FOUND} and len(s.answers(AccountRead)) == 1
+    assert {a.state for a in s.answers(Report)} == {Known.NOT_FOUND} and len(
+        s.answers(AccountRead)
+    ) == 1 + 1  # the opening's
     assert len(s.requests(POST_ORDER)) == 1
     gone(s)
 
