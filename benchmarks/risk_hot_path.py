@@ -21,7 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ffe.engine import Engine, Session
+from ffe.engine import Engine
 from ffe.hours import Hours, instant
 from ffe.kernels import stats
 from ffe.model import (
@@ -46,6 +46,7 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.risk.limits import Rules
+from ffe.session import Session
 from ffe.strategy import Precomputed
 
 SIZES = [(2, 60), (10, 60), (10, 252), (50, 252), (50, 1000), (200, 252), (500, 1000)]

@@ -6,9 +6,7 @@ values. Nothing here can tell whether the world outside is simulated.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -80,6 +78,7 @@ from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
+from ffe.session import Session
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
 
@@ -112,26 +111,6 @@ def run(events: Iterable[Event], engine: Engine, brokers: Brokers, journal: Jour
             else:
                 brokers.withhold(order, event.time)
     return engine.book
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What makes a run's ids its own, and the interval that its strategy declares."""
-
-    id: str
-    interval: Nanos
-
-    def decision(self, sequence: int) -> DecisionId:
-        """A UUID (version 8) of the session and the sequence alone."""
-        digest = bytearray(hashlib.sha256(f"{self.id}:{sequence}".encode()).digest()[:16])
-        digest[6], digest[8] = digest[6] & 0x0F | 0x80, digest[8] & 0x3F | 0x80
-        text = digest.hex()
-        return DecisionId(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
-
-    def order(self, decision: DecisionId, role: Role, sequence: int) -> OrderId:
-        """26 characters of a-z and 2-7: within every venue's length and alphabet."""
-        digest = hashlib.sha256(f"{self.id}:{decision}:{role}:{sequence}".encode()).digest()
-        return OrderId(b32encode(digest[:16]).decode().rstrip("=").lower())
 
 
 @dataclass(frozen=True, slots=True)

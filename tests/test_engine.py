@@ -6,7 +6,6 @@ from hashlib import sha256
 from uuid import UUID
 
 from ffe.brokers.faults import Kill, Outage
-from ffe.engine import Session
 from ffe.model import (
     HOUR,
     MINUTE,
@@ -30,6 +29,7 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.risk.breaker import BreakerState
 from ffe.risk.guard import TradingState
+from ffe.session import Session
 from ffe.strategy import View
 from tests.story.scene import ADA, BTC, COINS, ETH, EUR, IBM, MARGIN, SOL, START, USD, Scene, buy, leave, with_rules
 

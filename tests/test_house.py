@@ -22,7 +22,7 @@ STRATEGIES = sorted(path.relative_to(ROOT) for path in (ROOT / "strategies").rgl
 EVERYTHING = [*FILES, *STRATEGIES, *sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))]
 
 VALUES = {"model", "errors", "kernels", "limits"}
-BELOW = {*VALUES, "rounding", "ports", "hours", "book", "sizing", "history", "memory"}
+BELOW = {*VALUES, "rounding", "session", "ports", "hours", "book", "sizing", "history", "memory"}
 CORE = {*BELOW, "strategy", "risk", "engine"}
 EDGE = {"wire", "brokers", "feeds", "data", "records", "config"}
 MAY_KNOW: dict[str, set[str]] = {
@@ -32,6 +32,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "limits": set(),
     "ports": {"model"},
     "rounding": {"model"},
+    "session": {"model"},
     "wire": {"model", "errors"},
     "hours": {"model", "errors"},
     "book": {"model"},

@@ -19,7 +19,7 @@ import ffe.model as m
 from ffe.brokers.faults import AnyFault, Chaos, Outage
 from ffe.brokers.sim import Deposit, SimBroker
 from ffe.data.barset import BarSet, Series
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.feeds.synthetic import synthetic
@@ -27,6 +27,7 @@ from ffe.hours import Hours, instant
 from ffe.ports import Written
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import GateLimits, Rules, SizeRules, WatchRules
+from ffe.session import Session
 from ffe.strategy import View
 
 USD, EUR, JPY = m.Currency("USD"), m.Currency("EUR"), m.Currency("JPY")

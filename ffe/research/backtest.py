@@ -15,7 +15,7 @@ from ffe.brokers.faults import AnyFault
 from ffe.brokers.sim import Deposit, SimBroker
 from ffe.config import Settings, load_settings
 from ffe.data.barset import BarSet
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.errors import ConfigError, MissingBars
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
@@ -30,6 +30,7 @@ from ffe.research.operator import ScriptedOperator
 from ffe.research.reach import unreachable
 from ffe.research.result import Result
 from ffe.research.wake import Sleeper
+from ffe.session import Session
 from ffe.strategy import Hears, Live, Precomputed, Strategy, warmup_of
 
 Progress = Callable[[int, int], None]  # bars seen, bars in all

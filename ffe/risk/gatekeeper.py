@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ffe.kernels import gates
 from ffe.model import (
     LAYERS,
     Approved,
@@ -42,13 +41,12 @@ def freshness_limit(limits: GateLimits, asset_class: AssetClass) -> float:
             return limits.freshness_stock_seconds
 
 
-class Gatekeeper:
+class Reducer:
+    """Keys for exits alone: it needs no facts, and so nothing that is compiled."""
+
     def __init__(self, limits: GateLimits) -> None:
         self._limits = {asset: self._row(limits, asset) for asset in AssetClass}
         self._shown = {asset: tuple(row[: len(LAYERS)].tolist()) for asset, row in self._limits.items()}
-        self._statuses = np.zeros(len(LAYERS), np.int64)
-        self._patterns: dict[bytes, tuple[Status, ...]] = {}
-        self._approved = 0
 
     @staticmethod
     def _row(limits: GateLimits, asset: AssetClass) -> NDArray[np.float64]:
@@ -59,6 +57,23 @@ class Gatekeeper:
             limits.confidence_floor, limits.future_seconds,
         ])  # fmt: skip
 
+    def reduce(self, intent: Intent, held: Qty, asset: AssetClass) -> Approved | None:
+        """The key for an exit, clipped to what is held; None for anything that does not reduce it."""
+        if intent.purpose is not Purpose.EXIT or not intent.side * held < 0.0 or not intent.qty > 0.0:
+            return None
+        clipped = replace(intent, qty=min(intent.qty, abs(held)))
+        return Approved(clipped, Judgement(UNKNOWN_FACTS, self._shown[asset], ALL_WAIVED))
+
+
+class Gatekeeper(Reducer):
+    def __init__(self, limits: GateLimits) -> None:
+        from ffe.kernels.gates import judge
+
+        super().__init__(limits)
+        self._judge, self._statuses = judge, np.zeros(len(LAYERS), np.int64)
+        self._patterns: dict[bytes, tuple[Status, ...]] = {}
+        self._approved = 0
+
     def _said(self, codes: bytes) -> tuple[Status, ...]:
         """The statuses behind the kernel's codes; few patterns ever occur, so each is made once."""
         if codes not in self._patterns:
@@ -67,7 +82,7 @@ class Gatekeeper:
 
     def review(self, intent: Intent, facts: NDArray[np.float64], asset: AssetClass) -> Verdict:
         """Judge an entry on its facts (one a layer in the order of LAYERS, then the confidence); NaN is not known."""
-        first = gates.judge(facts, self._limits[asset], self._statuses)
+        first = self._judge(facts, self._limits[asset], self._statuses)
         statuses = self._said(self._statuses.tobytes())
         known = facts.tolist()
         judgement = Judgement(tuple(known[: len(LAYERS)]), self._shown[asset], statuses)
@@ -79,10 +94,3 @@ class Gatekeeper:
     def approvals(self) -> int:
         """How many entries were approved so far: what leaves is held against it."""
         return self._approved
-
-    def reduce(self, intent: Intent, held: Qty, asset: AssetClass) -> Approved | None:
-        """The key for an exit, clipped to what is held; None for anything that does not reduce it."""
-        if intent.purpose is not Purpose.EXIT or not intent.side * held < 0.0 or not intent.qty > 0.0:
-            return None
-        clipped = replace(intent, qty=min(intent.qty, abs(held)))
-        return Approved(clipped, Judgement(UNKNOWN_FACTS, self._shown[asset], ALL_WAIVED))

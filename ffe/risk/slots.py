@@ -267,7 +267,7 @@ class Slots:
         for trade in state.trades:
             if trade is not None:
                 flights = tuple(f._replace(unknown=True, not_found=False, leaving=False) for f in trade.flights)
-                self._put(trade._replace(flights=flights, held_back=False, beyond=False))
+                self._put(trade._replace(flights=flights, held_back=(), beyond=False))
 
     # ------------------------------------------------------------ what leaves
 

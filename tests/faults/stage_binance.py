@@ -14,7 +14,7 @@ from decimal import Decimal
 import ccxt
 
 from ffe.brokers.ccxt_broker import CcxtBroker
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.merge import Venues, merge
 from ffe.model import (
     DAY,
@@ -42,6 +42,7 @@ from ffe.risk.breaker import BreakerState
 from ffe.risk.guard import TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState, Trade
+from ffe.session import Session
 from ffe.strategy import Precomputed
 from ffe.wire.ccxt_wire import instruments
 from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, buy, closes, hours_of

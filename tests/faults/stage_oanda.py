@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from ffe.brokers.oanda_broker import OandaBroker
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours
 from ffe.model import (
@@ -51,6 +51,7 @@ from ffe.research.operator import ScriptedOperator
 from ffe.risk.guard import TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState
+from ffe.session import Session
 from ffe.strategy import Precomputed
 from ffe.wire.oanda_wire import OandaClient, instruments
 from tests.story.scene import PAST_DAYS, START, Kept, Moment, Told, closes, hours_of

@@ -20,13 +20,14 @@ import ffe.model as m
 from ffe.brokers.sim import SimBroker
 from ffe.data.barset import BarSet, Series
 from ffe.data.sources import from_parquet
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours, instant
 from ffe.ports import Written
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import GateLimits, Rules, SizeRules, WatchRules
+from ffe.session import Session
 from ffe.strategy import Precomputed
 from tests.oracle import Bar, Fill, Terms, play
 

@@ -21,7 +21,7 @@ from ffe.brokers.ccxt_broker import CcxtBroker
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.sim import SimBroker
 from ffe.data.barset import BarSet
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.feeds.synthetic import synthetic
@@ -55,6 +55,7 @@ from ffe.records.encode import Stamp, encode_decision
 from ffe.research.columns import precompute
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import GateLimits, Rules
+from ffe.session import Session
 from ffe.strategy import Columns, Signals
 from ffe.wire.ccxt_wire import instruments
 from ffe.wire.oanda_wire import OandaClient

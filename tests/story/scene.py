@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ffe.brokers.faults import AnyFault
 from ffe.brokers.sim import Deposit, SimBroker
-from ffe.engine import Engine, Session, run
+from ffe.engine import Engine, run
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours, instant
 from ffe.model import (
@@ -61,6 +61,7 @@ from ffe.ports import Journal, Written
 from ffe.research.operator import ScriptedOperator
 from ffe.risk.limits import Rules
 from ffe.risk.slots import SlotState
+from ffe.session import Session
 from ffe.strategy import Precomputed
 
 Floats = NDArray[np.float64]

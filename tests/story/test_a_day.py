@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ffe.engine import Session
 from ffe.model import (
     HOUR,
     LAYERS,
@@ -34,6 +33,7 @@ from ffe.model import (
     Status,
     Step,
 )  # fmt: skip
+from ffe.session import Session
 from tests.story.scene import BTC, COINS, START, USD, Scene, buy, closes
 
 ONE, TWO = START + HOUR, START + 2 * HOUR
