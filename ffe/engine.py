@@ -187,6 +187,7 @@ class Engine:
         self._sequence = self._orders_made = 0
         self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
         self._silent_since: dict[Venue, Nanos] = {}
+        self._closed_until: dict[Venue, Nanos] = {}  # when a venue that wants no questions may be asked again
         self._ended: list[Ended] = []
         self._is_troubled = False  # some breaker is not closed, some venue fell silent or disagrees
         self._knows_equity: bool | None = None  # None before there was any
@@ -420,8 +421,13 @@ class Engine:
                 self._halt("disk", answer.reason, self.slots.cancel_entries, answer.time)
             case Withheld(excess=True):
                 self._halt("approvals", answer.reason, self.slots.cancel_entries, answer.time)
+            case Heard():
+                self._hear_again(answer.venue)
             case AccountRead():
+                self._hear_again(answer.venue)
                 self._reconcile(answer)
+            case Failed(fault=Fault.RATE_LIMITED, query=True, again=again) if again is not None:
+                self._leave_alone(answer.venue, again, answer.time)
             case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:
                 self.slots.carry(instrument, self.book.last_carry)
             case Filled(order=None, fill=fill) if fill.cause is not Cause.LIQUIDATION:
@@ -446,6 +452,18 @@ class Engine:
         if self.guard.disagreements[read.venue] >= 3:
             self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries, read.time)
         return None
+
+    def _leave_alone(self, venue: Venue, until: Nanos, now: Nanos) -> None:
+        """A venue wants no questions: for long, or once more when it may be asked, and nothing is entered anywhere
+        until it answers. It is no latch: it ends with what began it."""
+        is_again, self._closed_until[venue] = now >= self._closed_until.get(venue, until), until
+        self._is_troubled = True
+        if is_again or until - now > self.rules.breaker.patience_seconds * SECOND:
+            self._turn(partial(self.guard.close_off, venue), f"{venue} refuses to be asked")
+
+    def _hear_again(self, venue: Venue) -> None:
+        if self._closed_until.pop(venue, None) is not None:
+            self._turn(partial(self.guard.hear, venue), f"{venue} answers again")
 
     def _feed_breaker(self, answer: Answer) -> None:
         """Every call to the venue feeds its breaker; what is no answer to a call tells it nothing."""
@@ -502,10 +520,11 @@ class Engine:
     def _proving_queries(self, now: Nanos) -> list[Query]:
         """A half-open breaker asks before it lets an entry try; a venue that fell silent is asked until it speaks."""
         is_closed = all(breaker.state(now) is BreakerState.CLOSED for breaker in self.breakers.values())
-        suspects = {*self._silent_since, *self.guard.disagreements}
+        suspects = {*self._silent_since, *self.guard.disagreements, *self._closed_until}
         self._is_troubled = bool(suspects) or not is_closed
         doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in suspects]
-        return [Query(venue, None) for venue in doubted if ("query", venue) not in self._calls]
+        asked = {v for v in self.breakers if ("query", v) in self._calls or now < self._closed_until.get(v, now)}
+        return [Query(venue, None) for venue in doubted if venue not in asked]
 
     # ------------------------------------------------------------ exits and protection
 

@@ -283,6 +283,7 @@ class Failed(Answer):
 
     fault: Fault
     query: bool = False
+    again: Nanos | None = None  # from when on a venue that wants no questions may be asked; None: it did not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ import ccxt
 from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
 from ffe.errors import ConfigError
 from ffe.model import (
-    SECOND,
     AccountRead,
     Bars,
     Cancelled,
@@ -46,12 +45,11 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.rounding import whole_lots
-from ffe.wire.ccxt_wire import MILLI, Busy, CcxtMarket, Short, Skewed, ask
-from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.ccxt_wire import MILLI, CcxtMarket, Short, Skewed, ask
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
 
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
-WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
 ENDED = {"canceled", "expired", "rejected"}
 
 
@@ -71,18 +69,15 @@ class CcxtBroker(VenueBroker):
         self._horizon = universe.accounts[venue].horizon
         self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
-        self._busy_until: Nanos = 0
         self._short: set[InstrumentId] = set()  # the account holds less of these than we were told of
 
     # ------------------------------------------------------------ asking
 
-    def _ask(self, call: Callable[..., T], *arguments: object) -> T:
-        """A question, or an entry: it waits while the venue wants to be left alone. What reduces risk does not."""
-        if self.clock() < self._busy_until:
-            raise Denied("the venue wants no requests for now")
-        return self._do(call, *arguments)
+    def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        said: T = super()._do(self._sent, call, *arguments, **named)
+        return said
 
-    def _do(self, call: Callable[..., T], *arguments: object) -> T:
+    def _sent(self, call: Callable[..., T], *arguments: object) -> T:
         """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
         try:
             try:
@@ -92,10 +87,8 @@ class CcxtBroker(VenueBroker):
                 return ask(call, *arguments)
         except Skewed as error:
             raise Denied(f"the clocks differ: {error}") from error
-        except Busy:
-            seconds = (self.client.last_response_headers or {}).get("Retry-After", "")
-            self._busy_until = self.clock() + (int(seconds) * SECOND if seconds.isdigit() else WAIT)
-            raise
+        except Busy as error:
+            raise Busy(error.reason, wait_of((self.client.last_response_headers or {}).get("Retry-After"))) from error
 
     def _open(self, market: Bars | Quotes) -> None:
         held, now = self._balances(), self.clock()

@@ -87,7 +87,7 @@ class OandaBroker(VenueBroker):
     def _account(self) -> tuple[int, float, list[tuple[Instrument, Qty, float]]]:
         """Last transaction, balance and positions: two answers that are not of one moment, or not of one account, have
         told nothing."""
-        summary, held = self.client.get("summary"), self.client.get("openPositions")
+        summary, held = self._ask(self.client.get, "summary"), self._ask(self.client.get, "openPositions")
         last, account = whole_of(summary, "lastTransactionID"), row_of(summary, "account")
         balance, positions = number_of(account, "balance"), rows_of(held, "positions")
         if balance <= 0.0:
@@ -131,7 +131,7 @@ class OandaBroker(VenueBroker):
             self._last = number
 
     def _listed(self, what: str, **query: str) -> tuple[int, dict[int, Row]]:
-        said = self.client.get(f"transactions/{what}", **query)
+        said = self._ask(self.client.get, f"transactions/{what}", **query)
         return whole_of(said, "lastTransactionID"), {whole_of(row, "id"): row for row in rows_of(said, "transactions")}
 
     def _happened(self, row: Row) -> None:
@@ -297,7 +297,7 @@ class OandaBroker(VenueBroker):
         qty = whole_lots(intent.qty, instrument.lot)
         self._placed[order.id] = Placed(ticket_of(order), qty)  # before it leaves: its answer may be lost
         name = {"clientExtensions": {"id": order.id}, "tradeClientExtensions": {"id": order.id}}
-        said = self.client.post("orders", {"order": {
+        said = self._ask(self.client.post, "orders", {"order": {
             "type": "MARKET", "instrument": instrument.symbol.replace("/", "_"), "timeInForce": "IOC",
             "units": written(qty * intent.side, instrument.lot), "priceBound": written(order.collar, instrument.tick),
             "positionFill": "OPEN_ONLY", **name,
@@ -331,7 +331,7 @@ class OandaBroker(VenueBroker):
         self._leaving[trade] = placed, part
         placed.qty += part
         try:
-            number = _made(self.client.put(f"trades/{trade}/close", {"units": units}))
+            number = _made(self._do(self.client.put, f"trades/{trade}/close", {"units": units}))
         except (Denied, NotThere) as error:
             del self._leaving[trade]
             placed.qty -= part
@@ -363,7 +363,7 @@ class OandaBroker(VenueBroker):
             for name, price in levels.items()
         }
         try:
-            said = self.client.put(f"trades/{trade}/orders", body)
+            said = self._do(self.client.put, f"trades/{trade}/orders", body)
         except NotThere as error:
             raise Denied(f"nothing to protect: {error}") from error
         numbers = [text_of(row_of(said, f"{name}OrderTransaction"), "id") for name in levels]
@@ -375,7 +375,7 @@ class OandaBroker(VenueBroker):
         is_there = True
         for order in self._levels_of(placed) if placed.order.role is Role.PROTECT else [f"@{id}"]:
             try:
-                self.client.put(f"orders/{order}/cancel")
+                self._do(self.client.put, f"orders/{order}/cancel")
             except NotThere:
                 is_there = False
         self._look()

@@ -11,8 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ffe.model import (
+    SECOND,
     Accepted,
     Answer,
     Bars,
@@ -41,9 +43,11 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.model import Order as AnyOrder
-from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear
 
 Order = Enter | Exit | Protect
+T = TypeVar("T")
+WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,9 @@ class VenueBroker(ABC):
         self._answers: list[Answer] = []
         self._is_open = past is not None  # what was there before is known
         self._failed_at: Nanos | None = None  # the newest market at which asking what has happened failed
+        self._is_unheard = False  # it failed, and since then no look has been answered
+        self._is_answered = False  # since the look under way began
+        self._busy_until: Nanos = 0
 
     @property
     def venue(self) -> Venue:
@@ -123,19 +130,38 @@ class VenueBroker(ABC):
         it succeeds again is told once too."""
         if market.time == self._failed_at:
             return
-        has_failed, self._failed_at = self._failed_at is not None, market.time
+        self._failed_at, was_unheard = market.time, self._is_unheard
+        self._is_unheard, self._is_answered = True, False
         try:
             if not self._is_open:
                 self._open(market)
                 self._is_open = True
             self._look()
-            self._failed_at = None
-            if has_failed:
+            self._failed_at, self._is_unheard = None, was_unheard and not self._is_answered
+            if was_unheard and self._is_answered:  # a look may have nothing to ask
                 self._say(Heard(self.clock(), self._venue, None))
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, None, error.fault, True))
         except Denied as error:
             self._deny(Query(self._venue, None), None, error)
+
+    # ------------------------------------------------------------ asking
+
+    def _ask(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        """A question, or an entry: it waits while the venue wants to be left alone. What reduces risk does not."""
+        if self.clock() < self._busy_until:
+            raise Denied("the venue wants no requests for now")
+        return self._do(call, *arguments, **named)
+
+    def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        """One request."""
+        try:
+            said = call(*arguments, **named)
+        except Busy as error:
+            self._busy_until = self.clock() + (WAIT if error.wait is None else error.wait)
+            raise
+        self._is_answered = True
+        return said
 
     # ------------------------------------------------------------ what a venue's language must give
 
@@ -213,7 +239,9 @@ class VenueBroker(ABC):
     def _deny(self, order: AnyOrder, about: OrderId | None, error: Denied) -> None:
         """An order is refused for good; a question that may not be asked now has told nothing of what it is about."""
         if isinstance(order, Cancel | Query):
-            self._say(Failed(self.clock(), self._venue, about, Fault.RATE_LIMITED, isinstance(order, Query)))
+            now, is_query = self.clock(), isinstance(order, Query)
+            again = self._busy_until if now < self._busy_until else None
+            self._say(Failed(now, self._venue, about, Fault.RATE_LIMITED, is_query, again))
             if error.is_locked_out:
                 self._say(Rejected(self.clock(), self._venue, None, error.reason, True))
             return

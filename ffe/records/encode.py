@@ -154,7 +154,8 @@ def _cancelled(a: m.Cancelled) -> str:
 
 
 def _failed(a: m.Failed) -> str:
-    return f'{{"fault":"{a.fault}","order":{_name(a.order)},"query":{_bool(a.query)},{_said(a)}}}'
+    again = "null" if a.again is None else a.again
+    return f'{{"again":{again},"fault":"{a.fault}","order":{_name(a.order)},"query":{_bool(a.query)},{_said(a)}}}'
 
 
 def _heard(a: m.Heard) -> str:

@@ -57,6 +57,7 @@ class Guard:
         self.latches: dict[str, str] = {}  # name -> why
         self.paused = False
         self.disagreements: dict[Venue, int] = {}  # reads in a row that did not match the book
+        self.closed_off: set[Venue] = set()  # they refuse to be asked
         self.reducing_why = ""  # until the next UTC day
         self.day_equity: Money = math.nan
         self.latched_at: Nanos | None = None  # the newest latch
@@ -77,7 +78,7 @@ class Guard:
     def state(self) -> TradingState:
         if self.latches:
             return TradingState.HALTED
-        is_reducing = self.paused or self.reducing_why or self.disagreements
+        is_reducing = self.paused or self.reducing_why or self.disagreements or self.closed_off
         return TradingState.REDUCING if is_reducing else TradingState.ACTIVE
 
     @property
@@ -92,6 +93,7 @@ class Guard:
             f"{venue} {'disagrees with' if reads else 'is not yet compared with'} the book"
             for venue, reads in self.disagreements.items()
         ]
+        named += [f"{venue} refuses to be asked" for venue in sorted(self.closed_off)]
         named += ["paused by the operator"] if self.paused else []
         return "; ".join([*named, *([self.reducing_why] if self.reducing_why else [])])
 
@@ -142,6 +144,12 @@ class Guard:
 
     def disagree(self, venue: Venue) -> None:
         self.disagreements[venue] = self.disagreements.get(venue, 0) + 1
+
+    def close_off(self, venue: Venue) -> None:
+        self.closed_off.add(venue)
+
+    def hear(self, venue: Venue) -> None:
+        self.closed_off.discard(venue)
 
     def latch(self, name: str, why: str, now: Nanos) -> bool:
         """Whether the latch is new."""

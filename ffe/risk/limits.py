@@ -102,6 +102,7 @@ class BreakerRules:
     open_cap_seconds: float = 900.0
     jitter_ratio: float = 0.1
     probe_seconds: float = 30.0
+    patience_seconds: float = 60.0  # for longer a venue may not want to be left alone, or entries stop until it answers
 
     def __post_init__(self) -> None:
         _check(self, jitter_ratio=(0, 0.5))

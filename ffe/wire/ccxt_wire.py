@@ -21,7 +21,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear
 from ffe.wire.market import Candle
 
 T = TypeVar("T")
@@ -34,10 +34,6 @@ class Skewed(Exception):
 
 class Short(Denied):
     """The account does not hold what the order needs."""
-
-
-class Busy(Denied):
-    """Too many requests: the venue wants to be left alone for a while."""
 
 
 def instruments(

@@ -3,7 +3,7 @@ language."""
 
 from __future__ import annotations
 
-from ffe.model import Fault
+from ffe.model import SECOND, Fault, Nanos
 
 
 class Unclear(Exception):
@@ -22,5 +22,18 @@ class Denied(Exception):
         self.reason, self.is_locked_out = reason, is_locked_out
 
 
+class Busy(Denied):
+    """Too many requests: the venue wants to be left alone, for wait if it said how long."""
+
+    def __init__(self, reason: str, wait: Nanos | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
 class NotThere(Exception):
     """The venue knows no such order, or knows it no longer."""
+
+
+def wait_of(retry_after: str | None) -> Nanos | None:
+    """What a Retry-After header asks for; a date in it is read as nothing said."""
+    return int(retry_after) * SECOND if retry_after and retry_after.isdecimal() else None

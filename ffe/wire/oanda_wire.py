@@ -27,7 +27,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
 from ffe.wire.market import Candle
 
 Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
@@ -82,15 +82,18 @@ class OandaClient:
         if not isinstance(said, dict):
             raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} with no object")
         if reply.status_code >= 400:
-            raise self._refusal(method, reply.status_code, said)
+            raise self._refusal(method, reply, said)
         return said
 
     @staticmethod
-    def _refusal(method: str, status: int, said: Row) -> Denied | NotThere | Unclear:
+    def _refusal(method: str, reply: httpx2.Response, said: Row) -> Denied | NotThere | Unclear:
         """A question is only refused for haste or for its key; any other no to it has told nothing."""
+        status = reply.status_code
         why = str(said.get("errorCode") or said.get("errorMessage") or f"HTTP {status}")
-        if status in (401, 403, 429):
-            return Denied(why, is_locked_out=status != 429)
+        if status == 429:
+            return Busy(why, wait_of(reply.headers.get("Retry-After")))
+        if status in (401, 403):
+            return Denied(why, is_locked_out=True)
         if method == "GET" or status == 408:
             return Unclear(Fault.UNREADABLE, why)
         return NotThere(why) if status == 404 and method == "PUT" else Denied(why)

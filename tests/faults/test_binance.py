@@ -355,14 +355,39 @@ def test_f12_through_a_ban_the_stop_at_the_venue_protects_and_nobody_asks(stage:
     is_gone(stage)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the engine does not reduce while a venue refuses to be asked"
-)
 def test_f12_a_ban_stops_entries(stage: Stage) -> None:
     stage.bought()
     stage.fault(f.Banned(lasts=300 * SECOND))
     stage.tick()
     assert stage.state is not TradingState.ACTIVE
+    asked = len(stage.venue.requests)
+    assert stage.tick(buy(stage.eth, qty=1.0)).dispositions == [Disposition.HALTED]
+    stage.ticks(28)
+    assert len(stage.venue.requests) == asked and stage.state is TradingState.REDUCING
+    stage.ticks(2)
+    assert stage.state is TradingState.ACTIVE and not stage.latches
+    is_open_and_safe(stage)
+
+
+def test_f12_a_ban_ends_though_nothing_of_ours_is_there_to_be_asked_about(stage: Stage) -> None:
+    stage.tick()
+    stage.fault(f.Banned(lasts=300 * SECOND))
+    stage.read()
+    stage.tick()
+    assert stage.state is TradingState.REDUCING
+    stage.minutes(5)
+    assert stage.state is TradingState.ACTIVE
+
+
+def test_f12_who_refuses_again_when_it_may_be_asked_again_is_closed_to_entries(stage: Stage) -> None:
+    stage.bought()
+    stage.fault(f.RateLimited(retry_after=25, on="GET *", times=2))
+    seen = []
+    for _ in range(7):
+        stage.tick()
+        seen.append(stage.state)
+    assert seen == [TradingState.ACTIVE] * 3 + [TradingState.REDUCING] * 3 + [TradingState.ACTIVE]
+    assert stage.failures == 0
 
 
 REFUSALS = [

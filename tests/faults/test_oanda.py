@@ -313,6 +313,7 @@ def test_f11_too_many_requests_is_no_failure_and_sends_nothing_twice(stage: Set)
     s.minute(None, s.buy())
     assert [a.locked_out for a in s.answers(Rejected)] == [False] and s.slots() == {}
     assert s.failures == 0 and len(s.requests(POST_ORDER)) == 1
+    s.minute()
     gone(s)
 
 
@@ -327,13 +328,33 @@ def test_f11_an_exit_that_meets_it_leaves_with_the_next_minute(stage: Set) -> No
 
 def test_f12_minutes_of_refusals_hurt_nothing_and_are_not_stormed(stage: Set) -> None:
     s = entered(stage, HttpError(ANY.during(SENT + SECOND, SENT + 10 * MINUTE), 429))
-    before = len(s.venue.requests)
+    before, taken = len(s.venue.requests), []
     for _ in range(9):
-        s.minute(None, s.buy(GBP))
+        taken += s.minute(None, s.buy(GBP)).dispositions
         s.quote()
     assert len(s.venue.requests) - before <= 9 * 5 and s.breaker == "closed" and s.slots() == {EUR: "open"}
+    assert taken == [Disposition.SENT] + [Disposition.HALTED] * 8 and s.state is TradingState.REDUCING
     s.minutes(2)
-    assert len(s.stops()) == 1 and s.agrees()
+    assert len(s.stops()) == 1 and s.agrees() and s.state is TradingState.ACTIVE
+
+
+def test_f12_what_the_venue_asks_for_is_heeded_and_stops_entries(stage: Set) -> None:
+    s = entered(stage, HttpError(SINCE_ID, 429, retry_after=170))
+    s.minute()
+    before = len(s.venue.requests)
+    assert s.minute(None, s.buy(GBP)).dispositions == [Disposition.HALTED]
+    assert s.minute(None, s.buy(GBP)).dispositions == [Disposition.HALTED] and len(s.venue.requests) == before
+    s.minute(None, s.leave())
+    gone(s)
+    assert s.state is TradingState.ACTIVE
+
+
+def test_f12_what_reduces_risk_does_not_wait_with_the_questions(stage: Set) -> None:
+    s = entered(stage, HttpError(SINCE_ID, 429, retry_after=600))
+    s.minute(None, s.leave())
+    assert s.at_venue() == 0.0 and s.slots() == {EUR: "closing"}
+    s.minutes(11)
+    gone(s)
 
 
 @pytest.mark.parametrize(
