@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from ffe.model import Answer, Bars, Command, Event, InstrumentId, Nanos, Order, Quotes, Step, Venue
 
 
+@dataclass(frozen=True, slots=True)
+class Lull:
+    """Nothing from the market, but the venues or the operator may have something to say. It reaches nobody else."""
+
+    time: Nanos
+
+
 class Feed(Protocol):
     """A source of market events in the order of time."""
 
-    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes]:
-        """Every event; a replay leaves out the opens of instruments that are not awaited when their instant comes."""
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Lull]:
+        """Every event; a replay leaves out the opens of instruments that are not awaited when their instant comes.
+        Answers are what came of asking a venue for prices."""
 
 
 class Operator(Protocol):

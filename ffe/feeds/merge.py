@@ -1,7 +1,8 @@
 """One ordered stream out of the market, the operator and the venues.
 
 Within one instant: what happened inside the bars, the `Bars`, the commands, the opens. An open is offered to the venues
-until none answers, then to the engine, then to the venues again: an order that it provokes may fill on it.
+until none answers, then to the engine, then to the venues again: an order that it provokes may fill on it. In a lull of
+the market the venues and the operator are heard all the same.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ffe.model import (
     Venue,
     Withheld,
 )  # fmt: skip
-from ffe.ports import Broker, Feed, Operator
+from ffe.ports import Broker, Feed, Lull, Operator
 
 NOBODY: frozenset[InstrumentId] = frozenset()
 FUTILE_ROUNDS = 1000  # answers that provoke answers for ever are a fault of ours
@@ -108,6 +109,11 @@ class Venues:
         while answers := self.answers():
             yield from answers
 
+    def heard(self) -> Iterator[Answer]:
+        """The same where nothing of ours has stirred them: a live venue speaks when it likes."""
+        self._is_stirred = True
+        yield from self.settled()
+
     def offered(self, quotes: Quotes) -> Iterator[Answer]:
         """Show an open to the venues until none answers."""
         while True:
@@ -128,20 +134,36 @@ class Venues:
 
 def merge(feed: Feed, operator: Operator, venues: Venues, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Event]:
     """The events of a run; awaited names the instruments on whose next open the engine waits."""
-    for market in feed.events(lambda: venues.waiting() | awaited()):
+    asked_at: Nanos | None = None  # the newest Bars: behind them the operator has been heard for their instant
+    for said in feed.events(lambda: venues.waiting() | awaited()):
         venues.new_instant()
-        if isinstance(market, Bars):
-            venues.show(market)
-            while answers := venues.answers():
-                yield from answers
-            yield market
-            while answers := venues.answers():
-                yield from answers
-            if commands := operator.due(market.time):
-                yield from commands
+        match said:
+            case Bars():
+                venues.show(said)
+                while answers := venues.answers():
+                    yield from answers
+                yield said
+                while answers := venues.answers():
+                    yield from answers
+                yield from _commands(operator, venues, said.time)
+                asked_at = said.time
+            case Quotes():
+                if said.time != asked_at:
+                    yield from _commands(operator, venues, said.time)
+                yield from venues.offered(said)
+                yield said
                 yield from venues.settled()
-        else:
-            yield from venues.offered(market)
-            yield market
-            yield from venues.settled()
-            yield from venues.offered(market)
+                yield from venues.offered(said)
+            case Answer():
+                yield said
+                yield from venues.settled()
+            case Lull():
+                yield from venues.heard()
+                yield from _commands(operator, venues, said.time)
+
+
+def _commands(operator: Operator, venues: Venues, now: Nanos) -> Iterator[Event]:
+    """What the operator wants by now, and what that leads to."""
+    if commands := operator.due(now):
+        yield from commands
+        yield from venues.settled()
