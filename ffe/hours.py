@@ -152,6 +152,20 @@ class Hours:
         close = self.closes[n]
         return np.where((n >= 0) & (open_time < close), np.minimum(open_time + interval, close), open_time + interval)
 
+    def closes_around(self, t: Nanos, interval: Nanos) -> tuple[Nanos, Nanos]:
+        """When the newest bar ended by t, and when the next one will: bars are counted from each session's open, or
+        from 1970 where none closes."""
+        ends = self.day_closes if self.is_daily(interval) else self.closes
+        n = int(np.searchsorted(ends, self._known(t), side="right"))
+        if not 0 < n < len(ends) and self.name != ALWAYS:
+            raise self._unknown(t)
+        if self.is_daily(interval):
+            return int(ends[n - 1]), int(ends[n])
+        opened, closed = (0, self.end) if self.name == ALWAYS else (int(self.opens[n]), int(ends[n]))
+        ended = (t - opened) // interval
+        last = opened + ended * interval if ended > 0 else int(ends[n - 1])
+        return last, min(max(last, opened) + interval, closed)
+
     def is_daily(self, interval: Nanos) -> bool:
         """Whether bars of this interval span days of this calendar, not a length of time."""
         return interval >= DAY and len(self.day_opens) > 0

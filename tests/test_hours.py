@@ -192,3 +192,44 @@ def test_hours_and_bars_load_nothing_heavy() -> None:
     code = "import sys, ffe.data.quality, ffe.feeds.synthetic, ffe.data.sources; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "duckdb", "exchange_calendars", "bokeh_sampledata", "numba"} & set(loaded)
+
+
+# ---------------------------------------------------------------- closes around a time
+
+
+@pytest.mark.parametrize(
+    ("hours", "interval", "at", "last", "coming"),
+    [
+        (ALWAYS, HOUR, "2024-02-05T09:30", "2024-02-05 09:00", "2024-02-05 10:00"),
+        (ALWAYS, HOUR, "2024-02-05T09:00", "2024-02-05 09:00", "2024-02-05 10:00"),
+        (ALWAYS, DAY, "2024-02-05T09:00", "2024-02-05 00:00", "2024-02-06 00:00"),
+        (FOREX, HOUR, "2024-02-09T21:30", "2024-02-09 21:00", "2024-02-09 22:00"),
+        (FOREX, HOUR, "2024-02-09T22:00", "2024-02-09 22:00", "2024-02-11 23:00"),  # the weekend
+        (FOREX, HOUR, "2024-02-11T22:00", "2024-02-09 22:00", "2024-02-11 23:00"),
+        (FOREX, HOUR, "2024-02-11T22:59", "2024-02-09 22:00", "2024-02-11 23:00"),
+        (FOREX, 4 * HOUR, "2024-02-12T05:00", "2024-02-12 02:00", "2024-02-12 06:00"),
+        (FOREX, DAY, "2024-02-11T21:00", "2024-02-09 22:00", "2024-02-12 22:00"),
+        (FOREX, DAY, "2024-02-12T22:00", "2024-02-12 22:00", "2024-02-13 22:00"),
+        (NEW_YORK, HOUR, "2024-02-05T20:30", "2024-02-05 20:30", "2024-02-05 21:00"),  # the last bar is half an hour
+        (NEW_YORK, HOUR, "2024-02-05T21:00", "2024-02-05 21:00", "2024-02-06 15:30"),
+    ],
+)
+def test_newest_and_next_close(hours: Hours, interval: int, at: str, last: str, coming: str) -> None:
+    assert tuple(map(stamp, hours.closes_around(instant(at), interval))) == (last, coming)
+
+
+@given(st.sampled_from((ALWAYS, FOREX, NEW_YORK, TOKYO)), st.sampled_from((MINUTE, HOUR, 4 * HOUR, DAY)), instants)
+def test_closes_around_a_time_are_neighbours_and_ends_of_bars(hours: Hours, interval: int, t: int) -> None:
+    last, coming = hours.closes_around(t, interval)
+    assert last <= t < coming
+    assert hours.closes_around(coming - 1, interval) == (last, coming)
+    assert hours.closes_around(coming, interval)[0] == coming
+    spans = list(hours.trading(last, coming, interval)) or [(coming - interval, coming)]
+    opened = spans[-1][0]
+    assert int(hours.bar_close(np.array([opened]), interval)[0]) == coming
+
+
+def test_closes_around_an_unknown_time_are_unknown() -> None:
+    for hours in (FOREX, NEW_YORK):
+        with pytest.raises(ConfigError, match="Build them for these years"):
+            hours.closes_around(hours.end - 1, DAY)
