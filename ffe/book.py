@@ -390,10 +390,12 @@ class Book:
     # ------------------------------------------------------------ what happened
 
     def see(self, market: Bars | Quotes) -> None:
-        """Take over the newest mids; one that is not above zero is not known."""
+        """Take over the newest mids; one that is not above zero is not known. A bar that comes late is no news."""
         if isinstance(market, Bars):
             for bar in market.bars:
-                self.marks[bar.instrument] = (bar.close if bar.close > 0.0 else NAN, bar.close_time)
+                known = self.marks.get(bar.instrument)
+                if known is None or known[1] <= bar.close_time:
+                    self.marks[bar.instrument] = (bar.close if bar.close > 0.0 else NAN, bar.close_time)
         else:
             for quote in market.quotes:
                 self.marks[quote.instrument] = (quote.mid if quote.mid > 0.0 else NAN, market.time)

@@ -1,7 +1,8 @@
 """What a strategy and a risk fact may see of the past: closes of UTC days, and the last bars of each instrument.
 
 A day's close is the last close of a bar that opened on it, in the account currency at the rate of that moment. Facts
-see completed days only: a day is completed by the roll after its last Bars, never by a stamp.
+see completed days only: a day is completed by the roll after its last Bars, never by a stamp. Of bars that were missed
+and come later, days still take their last closes; one that comes behind a newer bar changes no day that has a close.
 
 A SPOT holding is worth close x rate. A MARGIN position owns nothing: only its gain is converted, so where its quote is
 another currency the table holds an index of what one unit of exposure earns, day by day.
@@ -69,11 +70,16 @@ class History:
             if universe.accounts[i.venue].kind is AccountKind.MARGIN and i.quote != universe.currency
         }
         self._days: dict[InstrumentId, tuple[_Day, _Day]] = {}
+        self._newest = [0] * len(universe)  # the newest close of every column
 
     def observe(self, bars: Bars, rate: Callable[[Currency], float]) -> None:
         for bar in bars.bars:
             column, quote = self._columns[bar.instrument]
             row = self.closes.row(bar.open_time // DAY)
+            if bar.close_time < self._newest[column]:
+                row = row if self._takes_late(bar.instrument, row, column) else -1
+            else:
+                self._newest[column] = bar.close_time
             if row >= 0:
                 level = bar.close * rate(quote)
                 if bar.instrument in self._indexed:
@@ -81,6 +87,10 @@ class History:
                 self.closes.table[row, column] = level
             if self.bars and self.interval in (None, bar.interval):
                 self.bars[bar.instrument].append(bar)
+
+    def _takes_late(self, id: InstrumentId, row: int, column: int) -> bool:
+        """Whether a bar behind a newer one still says something of its day; an index goes only forwards."""
+        return row >= 0 and id not in self._indexed and math.isnan(self.closes.table[row, column])
 
     def _index(self, bar: Bar, row: int, rate: float) -> float:
         """What one unit of exposure has come to: the day before's level x (1 + gain in the quote currency,

@@ -71,6 +71,18 @@ def close_to(value: float) -> object:
     return pytest.approx(value, rel=1e-9, abs=1e-6)
 
 
+# ---------------------------------------------------------------- marks
+
+
+def test_a_bar_that_comes_late_moves_no_mark_back() -> None:
+    held = book()
+    held.see(quotes({BTC.id: 120.0}, START + HOUR))
+    held.see(bars({BTC.id: 90.0}, START))
+    assert held.marks[BTC.id] == (120.0, START + HOUR)
+    held.see(bars({BTC.id: 110.0}, START + HOUR))  # behind it, in the same instant
+    assert held.mark(BTC.id) == 110.0
+
+
 # ---------------------------------------------------------------- one trade
 
 

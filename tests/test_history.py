@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ffe.history import CHUNK_DAYS, DailyCloses, History
 from ffe.hours import instant
-from ffe.model import DAY, HOUR, Bar, Bars, Currency, Instrument, Nanos, Price
+from ffe.model import DAY, HOUR, MINUTE, Bar, Bars, Currency, Instrument, Nanos, Price
 from tests.risk.values import BTC, BTC_EUR, DAX, ETH, EURJPY, EURUSD, UNIVERSE
 
 NAN = math.nan
@@ -62,6 +62,33 @@ def test_day_before_the_first_is_forgotten() -> None:
     observe(history, bar(BTC, MONDAY + DAY, 1.0), bar(BTC, MONDAY, 9.0))
     assert column(history, BTC, 1) == [1.0]
     assert np.count_nonzero(np.isfinite(history.closes.table)) == 1
+
+
+def test_bars_that_were_missed_give_completed_days_their_closes() -> None:
+    history = History(UNIVERSE, keep=9, interval=HOUR)
+    missed = [bar(BTC, MONDAY + n * HOUR, float(n)) for n in range(20, 52)]
+    observe(history, bar(BTC, MONDAY, 1.0))
+    history.closes.complete(MONDAY // DAY + 2)
+    history.observe(Bars(MONDAY + 52 * HOUR, tuple(missed)), known_rate)
+    assert column(history, BTC, 3) == [23.0, 47.0, 51.0]
+    assert [held.close for held in history.bars[BTC.id]] == [float(n) for n in range(43, 52)]
+
+
+def test_a_bar_behind_a_newer_one_changes_no_day_that_has_a_close() -> None:
+    history = History(UNIVERSE)
+    observe(history, bar(BTC, MONDAY - DAY, 1.0), bar(BTC, MONDAY + DAY + HOUR, 3.0, MINUTE))
+    observe(history, bar(BTC, MONDAY + DAY, 9.0), bar(BTC, MONDAY - DAY, 9.0))
+    assert column(history, BTC, 3) == pytest.approx([1.0, NAN, 3.0], nan_ok=True)
+    observe(history, bar(BTC, MONDAY, 2.0))  # a day without a close takes one
+    assert column(history, BTC, 3) == [1.0, 2.0, 3.0]
+
+
+def test_an_index_goes_only_forwards() -> None:
+    history, other = History(UNIVERSE), History(UNIVERSE)
+    path = [bar(EURJPY, MONDAY + n * DAY, 100.0 + n) for n in range(3)]
+    observe(history, path[0], path[2], path[1], bar(EURJPY, MONDAY + 3 * DAY, 110.0))
+    observe(other, path[0], path[2], bar(EURJPY, MONDAY + 3 * DAY, 110.0))
+    assert column(history, EURJPY, 4) == pytest.approx(column(other, EURJPY, 4), nan_ok=True)
 
 
 def test_day_is_completed_by_the_roll_and_by_nothing_else() -> None:
