@@ -54,7 +54,10 @@ MAY_KNOW: dict[str, set[str]] = {
 }  # cli, demo, __main__ and the public door may know everybody
 
 # The core and those that play its world in a simulation: no clock, no chance, no file, no thread, no environment.
-PURE = {*CORE, "indicators", "brokers.sim", "brokers.faults", "feeds.bars", "feeds.merge", "feeds.synthetic"}
+PURE = {
+    *CORE, "indicators", "brokers.sim", "brokers.faults", "feeds.bars", "feeds.merge", "feeds.synthetic",
+    "feeds.agenda", "feeds.gather",
+}  # fmt: skip
 WORLDLY = {
     "time", "random", "secrets", "uuid", "os", "io", "socket", "ssl", "http", "urllib", "threading", "multiprocessing",
     "asyncio", "concurrent", "subprocess", "signal", "shutil", "tempfile", "logging", "ccxt", "duckdb", "requests",
