@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffe.errors import NotWritable
-from ffe.model import DAY, SECOND, Bars, Decision, Disposition, Event, Nanos, Quotes, Step
+from ffe.model import DAY, MINUTE, SECOND, Bars, Decision, Disposition, Event, Nanos, Quotes, Step
 from ffe.ports import Written
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
@@ -40,6 +40,8 @@ from ffe.records.encode import (
 )
 
 log = logging.getLogger(__name__)
+
+KEPT_EVERY = MINUTE  # a state, though nothing happens but prices
 
 EQUITY_ROW = np.dtype([("time", "<i8"), ("equity", "<f8")])
 
@@ -237,8 +239,8 @@ class RunJournal(_Keeper):
 class LiveJournal(_Keeper):
     """The records of an account: one file a decision in decisions/, one chain of days in journal/.
 
-    state says what the engine holds: it stands in the first line of every day's file, and in every step but those of a
-    price at which nothing happened. So the next process goes on from the last of them.
+    state says what the engine holds: it stands in the first line of every day's file, and in every step but those of
+    prices at which nothing happened, there once a minute. So the next process goes on from the last of them.
     """
 
     def __init__(
@@ -255,7 +257,9 @@ class LiveJournal(_Keeper):
         self._days = days
         self._state = state
         self._is_price = False  # what was heard last
+        self._now = self._kept_at = 0  # when; and when a state was kept
         self._opening: str | None = _opening(stamp, head)
+        self._head: dict[str, Json] = {"head": head, "session": stamp.session}
         self._file = self._chain.file
         self._day = _day(self._file) if self._file else -1
         self._bars = self._saved = 0
@@ -274,6 +278,7 @@ class LiveJournal(_Keeper):
         self._open(event.time)
         self._bars += type(event) is Bars
         self._is_price = type(event) is Quotes
+        self._now = event.time
         self._enter(self._file, self._bars, "event", encode_event(event))
 
     def _open(self, now: Nanos) -> None:
@@ -284,14 +289,16 @@ class LiveJournal(_Keeper):
         """Open a day's file with a checkpoint; a session's first line follows it, or what an earlier session left."""
         before, self._file, self._day = self._file, f"{utc_date(day * DAY)}.jsonl", day
         if before != self._file:
-            self._enter(self._file, self._bars, "checkpoint", canonical({"after": before, "state": self._state()}))
+            body = self._head | {"after": before, "state": self._state()}
+            self._enter(self._file, self._bars, "checkpoint", canonical(body))
         if self._opening:
             self._enter(self._file, 0, "head", self._opening)
             self._opening = None
 
     def step(self, step: Step) -> Written:
-        if not (step.is_quiet and self._is_price):
+        if not (step.is_quiet and self._is_price) or self._now >= self._kept_at + KEPT_EVERY:
             self._take(step, self._file, self._bars, self._state())
+            self._kept_at = self._now
         elif self.written is Written.NO:
             self._flush()
         self._attempt(self._chain.sync)

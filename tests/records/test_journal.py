@@ -148,7 +148,8 @@ def test_each_day_opens_with_a_checkpoint_and_carries_the_chain_on(tmp_path: Pat
     opening = bodies(second)[0]
     assert opening["prev"] == digest(first.read_bytes().splitlines()[-1])
     assert (opening["kind"], opening["n"]) == ("checkpoint", 1)
-    assert opening["body"] == {"after": first.name, "state": {"positions": {}}}
+    said = {"head": {"venue": "oanda"}, "session": "7c0d"}
+    assert opening["body"] == {"after": first.name, "state": {"positions": {}}, **said}
 
 
 def test_a_second_session_carries_the_chain_on(tmp_path: Path) -> None:
