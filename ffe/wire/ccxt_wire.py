@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import ccxt
 
 from ffe.model import (
+    DAY,
     SECOND,
     AssetClass,
     Currency,
@@ -26,6 +27,8 @@ from ffe.wire.market import Candle
 
 T = TypeVar("T")
 MILLI: Nanos = 1_000_000
+LONGEST: Nanos = 7 * DAY  # of bars that are so long at every exchange: months are not, and some fortnights are not
+WINDOW = 100  # bars that an exchange shows at once, where ccxt does not know how many
 
 
 class Skewed(Exception):
@@ -96,11 +99,13 @@ class CcxtMarket:
 
     def __init__(self, client: ccxt.Exchange) -> None:
         self.client = client
-        self._frames = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
+        lengths = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
+        self._frames = {length: name for length, name in lengths.items() if length <= LONGEST}
 
     def time(self) -> Nanos:
-        said: int = ask(self.client.fetch_time)
-        return said * MILLI
+        """What its clock says, or ours where it shows none."""
+        clock = self.client.fetch_time if self.client.has["fetchTime"] else self.client.milliseconds
+        return ask(lambda: int(clock())) * MILLI
 
     def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
         return [Quote(instrument.id, self.price(instrument)) for instrument in instruments]
@@ -118,9 +123,22 @@ class CcxtMarket:
         """Bars that open in [since, until), oldest first: one page of them, complete or not."""
         if interval not in self._frames:
             raise Denied(f"{self.client.id} has no bars of {interval / SECOND:g} s")
-        # Without a limit a venue sends as many as it likes; what lies beyond `until` is cut below.
-        rows: list[Any] = ask(
-            self.client.fetch_ohlcv, instrument.symbol, self._frames[interval], -(-since // MILLI),
-        )  # fmt: skip
-        found = [Candle(row[0] * MILLI, *(float(value) for value in row[1:6])) for row in rows]
-        return [candle for candle in found if since <= candle.open_time < until]
+        while since < until:
+            limit: int = ask(self._window, instrument.symbol)
+            found = ask(self._candles, instrument.symbol, interval, since, limit)
+            if page := [candle for candle in found if since <= candle.open_time < until]:
+                return page
+            if any(candle.open_time >= until for candle in found):
+                break
+            since += limit * interval  # some look no further than one page from where they are asked to begin
+        return []
+
+    def _window(self, symbol: Symbol) -> int:
+        """How many bars one answer spans at most."""
+        self.client.load_markets()
+        return int(self.client.feature_value(symbol, "fetchOHLCV", "limit", WINDOW) or WINDOW)
+
+    def _candles(self, symbol: Symbol, interval: Nanos, since: Nanos, limit: int) -> list[Candle]:
+        # Not every exchange takes an end, and some jump over a time without bars: `until` is cut off afterwards.
+        rows: list[Any] = self.client.fetch_ohlcv(symbol, self._frames[interval], -(-since // MILLI), limit)
+        return sorted(Candle(int(row[0]) * MILLI, *(float(value) for value in row[1:6])) for row in rows)

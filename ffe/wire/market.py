@@ -29,4 +29,6 @@ class Market(Protocol):
         """The mids of now."""
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
-        """Bars that open in [since, until), oldest first: one page of them, complete or not. Empty: it has none."""
+        """Bars that open in [since, until), oldest first: one page of them. Empty: it has none in all of that time.
+
+        The last may be running still, unless the venue says which are complete."""

@@ -136,14 +136,14 @@ class OandaMarket:
         ]
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
-        """Bars that open in [since, until), oldest first: one page of them, complete or not."""
+        """Complete bars that open in [since, until), oldest first: one page of them."""
         if interval not in GRANULARITIES:
             raise Denied(f"OANDA has no bars of {interval / SECOND:g} s")
         path = f"instruments/{instrument.symbol.replace('/', '_')}/candles"
         said = self.client.get(
             path, price="M", granularity=GRANULARITIES[interval], count=str(PAGE), **{"from": _unix(since)}
         )
-        found = [_candle(row) for row in rows_of(said, "candles")]
+        found = [_candle(row) for row in rows_of(said, "candles") if row.get("complete") is True]
         return [candle for candle in found if since <= candle.open_time < until]
 
 
