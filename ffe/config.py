@@ -59,6 +59,9 @@ class VenueSettings(_Strict):
     currency: str = "USD"
     cash: float = Field(100_000.0, ge=0.0)
     horizon_seconds: float = Field(90.0, gt=0.0, le=YEAR_SECONDS)
+    source: Literal["ccxt", "oanda", "alpha_vantage"] | None = None  # the language it is spoken to in
+    exchange: str | None = None  # ccxt's name of it; the venue's own where none is given
+    address: str | None = Field(None, pattern=r"^https?://[^/?#\s]+$")  # of a gateway, in place of the venue's own
 
     def account(self, venue: str) -> Account:
         return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
@@ -137,8 +140,8 @@ def _forex(base: str, quote: str, tick: float) -> InstrumentSettings:
 
 VENUES = {
     "paper": VenueSettings(),
-    "coinbase": VenueSettings(),
-    "oanda": VenueSettings(kind=AccountKind.MARGIN),
+    "coinbase": VenueSettings(source="ccxt"),
+    "oanda": VenueSettings(kind=AccountKind.MARGIN, source="oanda"),
 }
 INSTRUMENTS = {
     **{name: _stock(name) for name in ("AAPL", "GOOG", "IBM", "MSFT")},

@@ -1,7 +1,8 @@
 """The laws of the house, read off the syntax trees: who may know whom, who may touch the world, who may make a key.
 
 A room is a file or a folder of `ffe`. `risk.limits` is a room of its own: plain numbers that the configuration fills
-and that sizing and memory read, where the rest of `risk` stands above them.
+and that sizing and memory read, where the rest of `risk` stands above them. So is `wire.connect`, which reads settings:
+who speaks over a wire is given it and needs none.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "ffe").rglob("*.py"))
 STRATEGIES = sorted(path.relative_to(ROOT) for path in (ROOT / "strategies").rglob("*.py"))
 EVERYTHING = [*FILES, *STRATEGIES, *sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))]
 
+ROOMS_WITHIN = {"risk.limits": "limits", "wire.connect": "connect"}
+
 VALUES = {"model", "errors", "kernels", "limits"}
 BELOW = {*VALUES, "rounding", "session", "ports", "hours", "book", "sizing", "history", "memory"}
 CORE = {*BELOW, "strategy", "risk", "engine"}
-EDGE = {"wire", "brokers", "feeds", "data", "records", "config"}
+EDGE = {"wire", "connect", "brokers", "feeds", "data", "records", "config"}
 MAY_KNOW: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
@@ -33,7 +36,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "ports": {"model"},
     "rounding": {"model"},
     "session": {"model"},
-    "wire": {"model", "errors"},
+    "wire": {"model", "errors", "hours"},
+    "connect": {"model", "errors", "config", "wire"},
     "hours": {"model", "errors"},
     "book": {"model"},
     "history": {"model"},
@@ -83,7 +87,7 @@ def name(path: Path) -> str:
 
 
 def room(module: str) -> str:
-    return "limits" if module == "risk.limits" else module.partition(".")[0]
+    return ROOMS_WITHIN.get(module) or module.partition(".")[0]
 
 
 def imports(path: Path) -> Iterator[str]:
