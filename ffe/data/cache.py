@@ -26,7 +26,7 @@ from ffe.data import quality
 from ffe.data.barset import FIELDS, Series, series_name
 from ffe.errors import DataError, FfeError, MissingBars, NotWritable
 from ffe.hours import Hours, spelt, stamp
-from ffe.model import SECOND, Instrument, Nanos, Symbol, Venue
+from ffe.model import HOUR, SECOND, Instrument, Nanos, Symbol, Venue
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ Columns = dict[str, NDArray[Any]]
 
 MICROSECOND: Nanos = 1_000
 PAUSE_SECONDS = 0.05
+NO_ROWS: Columns = {"ts": np.empty(0, "M8[us]"), **{name: np.empty(0) for name in FIELDS}}
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS bars (
@@ -107,7 +108,7 @@ class Cache:
         """The bars that open at or after start and close by end. MissingBars where a part was never loaded."""
         hours = hours or Hours.of(instrument.hours, start, end)
         covered, columns = self._read(_key(instrument, interval, start, end))
-        missing = [gap for piece in _uncovered(covered, start, end) for gap in _needed(piece, interval, hours)]
+        missing = [part for _, parts in _holes(covered, start, end, interval, hours) for part in parts]
         if missing or not columns:
             raise self._missing(instrument, interval, missing or [(start, end)])
         found = _series(instrument, interval, hours, columns).between(start, end)
@@ -115,6 +116,18 @@ class Cache:
             when = f"{stamp(start)} – {stamp(end)}"
             raise MissingBars(f"{found.name}: all of {when} was loaded, and nothing traded. Ask for a wider range.")
         return found
+
+    def uncovered(
+        self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos, hours: Hours
+    ) -> tuple[Range, ...]:
+        """The parts of [start, end) that were never loaded, and in which bars would lie."""
+        covered, _ = self._read(_key(instrument, interval, start, end))
+        return tuple(piece for piece, parts in _holes(covered, start, end, interval, hours) if parts)
+
+    def held(self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos, hours: Hours) -> Series:
+        """The bars that open at or after start and close by end, and are there; perhaps none."""
+        _, columns = self._read(_key(instrument, interval, start, end))
+        return _series(instrument, interval, hours, columns or NO_ROWS).between(start, end)
 
     def series(self) -> tuple[Held, ...]:
         spans = "epoch_ns(min(ts)), epoch_ns(max(ts)), count(*)"
@@ -274,8 +287,20 @@ def _uncovered(covered: list[Range], start: Nanos, end: Nanos) -> Iterator[Range
         yield start, end
 
 
-def _needed(piece: Range, interval: Nanos, hours: Hours) -> Iterator[Range]:
-    """The parts of a piece in which a whole bar would lie: nothing is missing of a weekend."""
-    for start, end in hours.trading(*piece, interval):
-        if end - start >= interval or not hours.is_open(end):  # the last bar of a session may be short
-            yield start, end
+def _holes(
+    covered: list[Range], start: Nanos, end: Nanos, interval: Nanos, hours: Hours
+) -> Iterator[tuple[Range, list[Range]]]:
+    """The uncovered pieces of [start, end), each with its parts in which bars would lie."""
+    for piece in _uncovered(covered, start, end):
+        # Between two loads lies every bar that opens there, also one that ends in what was loaded before.
+        reach = interval + HOUR if start < piece[0] and piece[1] < end else 0
+        yield piece, list(_needed(piece, interval, hours, reach))
+
+
+def _needed(piece: Range, interval: Nanos, hours: Hours, reach: Nanos) -> Iterator[Range]:
+    """The parts of a piece in which a bar opens that ends at most so far beyond it: nothing is missing of a weekend."""
+    first, last = piece
+    for start, end in hours.trading(first, last + reach, interval):
+        # the last bar of a session may be short
+        if start < last and (end - start >= interval or not hours.is_open(end)):
+            yield start, min(end, last)

@@ -43,7 +43,7 @@ def checked(series: Series, hours: Hours | None = None) -> Series:
 
 def outside(series: Series, hours: Hours | None = None) -> int:
     """How many bars open while the market is closed: a vendor's pre-market, or another calendar."""
-    return int(np.count_nonzero(~_in_session(series, hours or series.hours()))) if len(series) else 0
+    return int(np.count_nonzero(~in_session(series, hours or series.hours()))) if len(series) else 0
 
 
 def gaps(series: Series, hours: Hours | None = None) -> tuple[Gap, ...]:
@@ -75,7 +75,7 @@ def _faults(s: Series) -> Iterator[tuple[str, Rows]]:
 def _misplaced(s: Series, hours: Hours) -> Iterator[tuple[str, Rows]]:
     interval = spelt(s.interval)
     if hours.is_daily(s.interval):
-        yield f"no day of {hours.name} holds it", ~_in_session(s, hours)
+        yield f"no day of {hours.name} holds it", ~in_session(s, hours)
     else:
         yield f"not on the grid of {interval} that most rows keep: two intervals are mixed", ~_on_grid(s, hours)
     yield "it ends before it opens", s.close_time <= s.open_time
@@ -97,7 +97,8 @@ def _refuse(s: Series, bad: Rows, reason: str) -> None:
     raise BadBars(f"{s.name}: {what}. Correct or drop it in the source, and load again.")
 
 
-def _in_session(s: Series, hours: Hours) -> Rows:
+def in_session(s: Series, hours: Hours) -> Rows:
+    """Which bars open while the market is open."""
     n = np.searchsorted(hours.opens, s.open_time, side="right") - 1
     return (n >= 0) & (s.open_time < hours.closes[n])
 
@@ -117,4 +118,4 @@ def _on_grid(s: Series, hours: Hours) -> Rows:
 def _missing(s: Series, hours: Hours) -> Iterator[Gap]:
     for row in np.flatnonzero(s.open_time[1:] > s.close_time[:-1]):
         for start, end in hours.trading(int(s.close_time[row]), int(s.open_time[row + 1]), s.interval):
-            yield Gap(start, end, -((start - end) // s.interval))
+            yield Gap(start, end, 1 if hours.is_daily(s.interval) else -((start - end) // s.interval))
