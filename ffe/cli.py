@@ -3,6 +3,7 @@ traceback."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,9 +143,50 @@ def list_data(config: ConfigOption = None) -> None:
             held.symbol, held.venue, spelt(held.interval), stamp(held.first), stamp(held.last), f"{held.bars:,}"
         )
     if not table.row_count:
-        typer.echo(f"{cache.path} holds no bars yet: ffe data import FILE --symbol BTC/USD --interval 1h")
+        typer.echo(f"{cache.path} holds no bars yet: ffe data fetch BTC/USD 1h --from 2024-01-01")
         return
     Console().print(table)
+
+
+@data_app.command("fetch")
+def fetch_data(
+    symbols: Annotated[str, typer.Argument(metavar="SYMBOL[,SYMBOL…]", help="What to fetch bars of.")],
+    interval: Annotated[str, typer.Argument(help="15m, 1h, 1d.")],
+    since: Annotated[str, typer.Option("--from", help="Bars that open at or after this time.")],
+    until: Annotated[Optional[str], typer.Option("--to", help="Bars that close by this time; now, by default.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Load history from the symbols' venues into the cache; what is there already is not asked for again."""
+    from ffe.config import Secrets
+    from ffe.data.cache import Cache
+    from ffe.data.fetch import fetch
+    from ffe.hours import interval_of
+    from ffe.research.show import progress_bar
+    from ffe.wire.connect import market_of
+
+    settings, step, now = _settings(config), interval_of(interval), time.time_ns()
+    start, end = _range(since, until, now)
+    instruments = [settings.instrument(symbol) for symbol in dict.fromkeys(symbols.split(",")) if symbol]
+    if not instruments:
+        raise ConfigError("No symbol is named: name one or several, as in BTC/USD,ETH/USD.")
+    markets = {venue: market_of(venue, settings, Secrets()) for venue in {i.venue for i in instruments}}
+    for i in instruments:
+        with progress_bar(f"{i.id} {interval}") as progress:
+            came = fetch(markets[i.venue], i, step, start, end, Cache(settings.cache_path), progress, now)
+        typer.echo(came)
+
+
+def _range(since: str, until: str | None, now: int) -> tuple[int, int]:
+    from ffe.hours import instant, stamp
+
+    start, end = instant(since), now if until is None else instant(until)
+    if start >= now:
+        raise ConfigError(
+            f"--from {since} lies in the future: it is {stamp(now // 10**9 * 10**9)}. Name a time before."
+        )
+    if start >= end:
+        raise ConfigError(f"--from {since} does not lie before --to {until}. Name a range with bars in it.")
+    return start, end
 
 
 @data_app.command("import")

@@ -10,12 +10,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ffe.cli import main
+from ffe.hours import instant
+from ffe.model import DAY, HOUR, Bar, InstrumentId
+from tests.venues.alpha_vantage import AlphaVantage
+from tests.venues.binance import Binance
+from tests.venues.server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -437,6 +443,125 @@ def test_a_run_that_is_not_there_is_named(ffe: Terminal, words: str, said: list[
     assert_clear(ffe(*words.split()), *said)
 
 
+# ---------------------------------------------------------------- history from venues
+
+VENUES = """
+[venues.binance]
+source = "ccxt"
+currency = "USDT"
+address = "http://127.0.0.1:{port}"
+
+[venues.vantage]
+source = "alpha_vantage"
+address = "http://127.0.0.1:{port}"
+
+[venues.nowhere]
+source = "ccxt"
+exchange = "no_exchange"
+
+[instruments."BTC/USDT"]
+venue = "binance"
+asset_class = "crypto"
+base = "BTC"
+quote = "USDT"
+
+[instruments."XYZ/USDT"]
+venue = "binance"
+asset_class = "crypto"
+base = "XYZ"
+quote = "USDT"
+
+[instruments.NVDA]
+venue = "vantage"
+asset_class = "stock"
+base = "NVDA"
+quote = "USD"
+hours = "XNYS"
+
+[instruments."ABC/USD"]
+venue = "nowhere"
+asset_class = "crypto"
+base = "ABC"
+quote = "USD"
+"""
+JANUARY = instant("2024-01-01")
+TEN_HOURS = ("--from", "2024-01-01", "--to", "2024-01-01T10:00")
+
+
+@pytest.fixture
+def loopback(home: Path) -> Iterator[Server]:
+    """A venue with a day of hours, but for the first two and 05:00; the settings name it."""
+    venue = Binance(clock=lambda: JANUARY + 90 * DAY)
+    opens = [JANUARY + n * HOUR for n in range(24) if n not in (0, 1, 5)]
+    venue.bars["BTCUSDT", "1h"] = [
+        Bar(InstrumentId("binance:BTC/USDT"), HOUR, t, t + HOUR, 100.0, 102.0, 99.0, 101.0, 7.0) for t in opens
+    ]
+    with Server(venue) as server:
+        (home / "ffe.toml").write_text(VENUES.format(port=server.port))
+        yield server
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OANDA_API_KEY", "OANDA_ACCOUNT_ID", "ALPHA_VANTAGE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_history_is_fetched_listed_and_not_fetched_again(ffe: Terminal, loopback: Server) -> None:
+    fetched = ffe("data", "fetch", "BTC/USDT", "1h", *TEN_HOURS)
+    assert "binance:BTC/USDT 1h: 7 bars, 2024-01-01 02:00 – 2024-01-01 10:00 (7 new)" in fetched.out
+    assert "nothing before 2024-01-01 02:00 (2 bars in 1 gap)" in fetched.out
+    assert "has not 1 bar in 1 gap, most of them in 2024-01-01 05:00 – 2024-01-01 06:00" in fetched.out
+    assert "BTC/USDT │ binance │ 1h       │ 2024-01-01 02:00 │ 2024-01-01 09:00 │ 7" in ffe("data", "list").out
+    loopback.app = lambda request: pytest.fail(request.path)
+    assert "7 bars, 2024-01-01 02:00 – 2024-01-01 10:00 (0 new)" in ffe(
+        "data", "fetch", "BTC/USDT", "1h", *TEN_HOURS
+    ).out  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("EURO 1h --from 2024-01-01", ["UnknownSymbol: 'EURO' is not known", '[instruments."EURO"]']),
+        ("XYZ/USDT 1h --from 2024-01-01", ["binance refuses: binance does not have market symbol XYZ/USDT"]),
+        ("BTC/USDT 7h --from 2024-01-01", ["binance has no bars of 25200 s"]),
+        ("BTC/USDT hourly --from 2024-01-01", ["'hourly' is no interval: write it as 15m, 1h or 1d"]),
+        ("BTC/USDT 1h --from yesterday", ["'yesterday' is no time: write it as 2024-03-29"]),
+        ("BTC/USDT 1h --from 2024-02-01 --to 2024-01-01", ["2024-02-01 does not lie before --to 2024-01-01"]),
+        ("BTC/USDT 1h --from 2150-01-01", ["--from 2150-01-01 lies in the future", "Name a time before"]),
+        (", 1h --from 2024-01-01", ["No symbol is named"]),
+        ("AAPL 1d --from 2024-01-01", ["paper names no source of bars", "[venues.paper]", "ffe data import FILE"]),
+        ("ABC/USD 1d --from 2024-01-01", ["ccxt knows no exchange 'no_exchange'", "[venues.nowhere]"]),
+        ("EUR/USD 1h --from 2024-01-01", ["OANDA_API_KEY is not set", ".env"]),
+        ("NVDA 1d --from 2024-01-01", ["ALPHA_VANTAGE_API_KEY is not set", ".env"]),
+    ],
+)
+def test_history_that_cannot_be_fetched_is_one_clear_message(
+    ffe: Terminal, loopback: Server, keyless: None, words: str, said: list[str]
+) -> None:
+    assert_clear(ffe("data", "fetch", *words.split()), *said)
+
+
+def test_a_key_that_is_not_taken_is_not_shown(
+    ffe: Terminal, loopback: Server, keyless: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loopback.app = AlphaVantage()
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "canary-51c8")
+    refused = ffe("data", "fetch", "NVDA", "1d", "--from", "2024-01-01", "--to", "2024-02-01")
+    assert_clear(refused, "vantage does not take the key: the parameter apikey is invalid", "Correct it in .env")
+    assert "canary-51c8" not in refused.out + refused.err
+
+
+def test_a_venue_that_cannot_be_reached_is_named(ffe: Terminal, home: Path) -> None:
+    (home / "ffe.toml").write_text(VENUES.format(port=9))
+    assert_clear(ffe("data", "fetch", "BTC/USDT", "1h", *TEN_HOURS), "binance gave no answer", "Look at the network")
+
+
+def test_bars_that_a_venue_may_have_are_to_be_fetched(ffe: Terminal, loopback: Server) -> None:
+    missing = ffe(*CROSS[:3], "BTC/USDT", "--interval", "1h", "--from", "2024-01-01")
+    assert_clear(missing, "Put them there: ffe data fetch BTC/USDT 1h --from 2024-01-01")
+
+
 # ---------------------------------------------------------------- the documented way
 
 
@@ -464,7 +589,7 @@ def test_what_is_empty_says_so_in_a_word(ffe: Terminal, home: Path) -> None:
     ffe(*CROSS, *SHORT)
     assert "No such decision in data/runs/MaCross-" in ffe("decisions", "list", "--layer", "LEVERAGE").out
     (home / "data" / "backtest_cache.duckdb").unlink()
-    assert "holds no bars yet: ffe data import" in ffe("data", "list").out
+    assert "holds no bars yet: ffe data fetch" in ffe("data", "list").out
 
 
 def test_the_same_backtest_again_gets_a_folder_of_its_own(ffe: Terminal, home: Path) -> None:

@@ -59,7 +59,7 @@ def _cached(
     coverage, found = cache.coverage(), []
     for i in instruments:
         ranges = [c for c in coverage if (c.venue, c.symbol, c.interval) == (i.venue, i.symbol, interval)]
-        put_them = f"ffe data import FILE --symbol {i.symbol} --interval {spelt(interval)}"
+        put_them = _command(i, interval, start, settings)
         if not ranges:
             raise MissingBars(f"{i.id} {spelt(interval)}: no bars in {cache.path}. Put them there: {put_them}")
         held, until = min(c.start for c in ranges), max(c.end for c in ranges)
@@ -71,6 +71,13 @@ def _cached(
             )
         found.append(cache.get(i, interval, first, last))
     return BarSet(tuple(found))
+
+
+def _command(i: Instrument, interval: Nanos, start: str | None, settings: Settings) -> str:
+    """What brings such bars into the cache."""
+    if settings.venues[i.venue].source is not None:
+        return f"ffe data fetch {i.symbol} {spelt(interval)} --from {start or '2024-01-01'}"
+    return f"ffe data import FILE --symbol {i.symbol} --interval {spelt(interval)}"
 
 
 def _keep_samples(cache: Cache, instruments: list[Instrument], interval: Nanos) -> None:
