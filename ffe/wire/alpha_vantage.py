@@ -40,7 +40,7 @@ Query = tuple[tuple[str, str], ...]
 
 
 class AlphaVantageMarket:
-    """Prices as traded: adjusted ones change backwards, and a cache would mix them. It has no clock, so ours stands in."""
+    """Prices as traded: adjusted ones change backwards, and a cache would mix them. The clock is ours: it has none."""
 
     def __init__(
         self, key: str, address: str = ADDRESS, clock: Callable[[], Nanos] = time.time_ns, timeout: float = 30.0
