@@ -8,6 +8,7 @@ What the venue did not show while its market was open is told, never filled.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ffe.data.cache import Cache, Range
 from ffe.data.quality import Gap, gaps, in_session
 from ffe.errors import BadBars, ConfigError, DataError
 from ffe.hours import Hours, stamp
-from ffe.model import MINUTE, Instrument, Nanos
+from ffe.model import MINUTE, SECOND, Instrument, Nanos
 from ffe.wire.errors import Busy, Denied, Unclear
 from ffe.wire.market import Candle, Market
 
@@ -37,6 +38,7 @@ SETTLED: Nanos = MINUTE  # so late a venue may show a bar; what is not there the
 MICROSECOND: Nanos = 1_000  # the finest time of the cache
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds, each after an answer that was none
 BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)  # a ban for haste ends within minutes
+LONGEST_PAUSE = 300.0  # a venue that wants to be left longer is left to the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,9 @@ def _patiently(question: Callable[[], T], wait: Wait) -> T:
         try:
             return question()
         except (Unclear, Busy) as error:
-            pause = next(pauses[type(error)], None)
-            if pause is None:
+            said = (error.wait or 0) / SECOND if isinstance(error, Busy) else 0.0
+            pause = max(next(pauses[type(error)], math.inf), said)
+            if pause > LONGEST_PAUSE:
                 raise
         if pause > PAUSES[-1]:
             log.warning("The venue is busy: waiting for %g s.", pause)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ffe.hours import NEW_YORK, Hours
 from ffe.model import DAY, MINUTE, SECOND, AssetClass, Fault, Instrument, Nanos, Quote
-from ffe.wire.errors import Busy, Denied, Unclear
+from ffe.wire.errors import Busy, Denied, Unclear, wait_of
 from ffe.wire.market import Candle
 from ffe.wire.oanda_wire import Row, number_of, row_of, text_of
 
@@ -97,7 +97,7 @@ class AlphaVantageMarket:
         except httpx2.RequestError as error:
             raise Unclear(Fault.DISCONNECTED, self._struck(str(error))) from error
         if reply.status_code == 429:
-            raise Busy("HTTP 429")
+            raise Busy("HTTP 429", wait_of(reply.headers.get("Retry-After")))
         if reply.status_code >= 500:
             raise Unclear(Fault.SERVER_ERROR, f"HTTP {reply.status_code}")
         try:
