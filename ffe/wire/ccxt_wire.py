@@ -141,4 +141,6 @@ class CcxtMarket:
     def _candles(self, symbol: Symbol, interval: Nanos, since: Nanos, limit: int) -> list[Candle]:
         # Not every exchange takes an end, and some jump over a time without bars: `until` is cut off afterwards.
         rows: list[Any] = self.client.fetch_ohlcv(symbol, self._frames[interval], -(-since // MILLI), limit)
+        if self.client.parse_json(self.client.last_http_response) is None:  # which ccxt makes no rows of, and no error
+            raise Unclear(Fault.UNREADABLE, f"{self.client.id}: candles without JSON")
         return sorted(Candle(int(row[0]) * MILLI, *(float(value) for value in row[1:6])) for row in rows)
