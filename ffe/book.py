@@ -51,6 +51,7 @@ class Booked:
     fill: Fill
     net: Money
     fees: Money
+    is_ours: bool
 
 
 Rate = Callable[[Currency], float]
@@ -465,11 +466,18 @@ class Book:
             if (answer.venue, fill.trade) in self._seen:
                 continue
             self._seen[answer.venue, fill.trade] = answer.time
-            is_ours = answer.order is not None or self.ours(fill.instrument).qty * fill.qty < 0.0
+            is_ours = self._is_ours(answer, fill)
             owner, fees = ledger.ours if is_ours else ledger.foreign, ledger.fees
             net = ledger.fill(self.universe[fill.instrument], fill, owner, self.rate)
             self.ours_realised += net if is_ours else 0.0
-            yield Booked(fill, net, ledger.fees - fees)
+            yield Booked(fill, net, ledger.fees - fees, is_ours)
+
+    def _is_ours(self, answer: Answer, fill: Fill) -> bool:
+        """What our orders do is ours; of what no order of ours did the venue may know it, else its sign must tell."""
+        if answer.order is not None:
+            return True
+        told = answer.ours if isinstance(answer, Filled) else None
+        return self.ours(fill.instrument).qty * fill.qty < 0.0 if told is None else told
 
     def _take_over(self, answer: CashFlow | Found) -> None:
         """Book what came from outside at today's value, or keep it until there is one; unit value does not move."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from ffe.book import REMEMBERED, Book, BookState, day_of
+from ffe.book import REMEMBERED, Book, Booked, BookState, day_of
 from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import fills
@@ -407,11 +407,9 @@ class Engine:
     # ------------------------------------------------------------ answers
 
     def _learn_answer(self, answer: Answer) -> None:
-        is_stray = isinstance(answer, Filled) and answer.order is not None and not self.slots.knows(answer.order)
         booked = self.book.apply(answer)
-        if is_stray and booked:  # it came after the order was proven gone: a position without a slot and a stop
-            why = f"{answer.order} filled after its trade had ended"
-            self._halt("reconciliation", why, self.slots.cancel_entries, answer.time)
+        if isinstance(answer, Filled) and booked:
+            self._doubt_fill(answer, booked)
         self.slots.apply(answer, booked)
         self._feed_breaker(answer)
         match answer:
@@ -430,14 +428,31 @@ class Engine:
                 self._leave_alone(answer.venue, again, answer.time)
             case CashFlow(flow=Flow.FINANCING, instrument=instrument) if instrument is not None:
                 self.slots.carry(instrument, self.book.last_carry)
-            case Filled(order=None, fill=fill) if fill.cause is not Cause.LIQUIDATION:
-                self._turn(partial(self.guard.disagree, answer.venue), f"a fill of {fill.instrument} that is not ours")
-                self._is_troubled = True
         for slot, why in self.slots.take_freed():
             self._draft.changes.append(Change(f"slot {slot}", "held", "free", why))
         for outcome in self.slots.take_outcomes():
             self._draft.outcomes.append(outcome)
             self.memory.learn(outcome)
+
+    def _doubt_fill(self, answer: Filled, booked: tuple[Booked, ...]) -> None:
+        """What we did not ask for is booked as it is, and a disagreement until the account is read."""
+        id, has_slot = answer.fill.instrument, self.slots.trade(answer.fill.instrument) is not None
+        adds = self.book.ours(id).qty * answer.fill.qty > 0.0
+        if answer.order is None:
+            is_stray = answer.ours is True and adds and not has_slot
+        else:
+            is_stray = not self.slots.knows(answer.order)
+        if is_stray:  # it came after its order was proven gone: a position without a slot and a stop
+            why = f"{answer.order or answer.fill.trade} filled after its trade had ended"
+            self._halt("reconciliation", why, self.slots.cancel_entries, answer.time)
+        elif answer.order is None and answer.fill.cause is not Cause.LIQUIDATION:
+            self._disagree(answer.venue, f"a fill of {id} that no order of ours asked for")
+        elif self.slots.is_more_than_sent(answer.order, booked):
+            self._disagree(answer.venue, f"{answer.order} filled by more than was sent")
+
+    def _disagree(self, venue: Venue, why: str) -> None:
+        self._turn(partial(self.guard.disagree, venue), why)
+        self._is_troubled = True  # asked until it agrees, or three times in a row it does not
 
     def _reconcile(self, read: AccountRead) -> None:
         """A difference that no order under way explains stops entries at once; the third in a row latches."""
@@ -447,8 +462,7 @@ class Engine:
         breaks = self.book.breaks(read)
         if not breaks:
             return self._turn(partial(self.guard.agree, read.venue), f"{read.venue} agrees with the book")
-        self._turn(partial(self.guard.disagree, read.venue), "; ".join(breaks))
-        self._is_troubled = True  # asked again until it agrees, or three reads in a row do not
+        self._disagree(read.venue, "; ".join(breaks))
         if self.guard.disagreements[read.venue] >= 3:
             self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries, read.time)
         return None

@@ -207,6 +207,7 @@ class Cause(StrEnum):
     STOP = "stop"
     TARGET = "target"
     LIQUIDATION = "liquidation"
+    HAND = "by hand"  # no order of ours asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +254,12 @@ class Rejected(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Filled(Answer):
-    """done says that no more of this order will fill."""
+    """done says that no more of this order will fill. ours says whose position a fill without an order is of, where
+    the venue can tell; None: what is against ours is taken to close it."""
 
     fill: Fill
     done: bool
+    ours: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
-from ffe.model import ROUNDING_LOTS, Price, Qty
+from ffe.model import Price, Qty
+
+LOST = 1e-6  # of a lot, in adding up parts; far less than a fee in base currency leaves of one (0.999)
 
 
 def round_down(qty: Qty, lot: Qty) -> Qty:
@@ -15,7 +17,7 @@ def round_down(qty: Qty, lot: Qty) -> Qty:
 
 def whole_lots(qty: Qty, lot: Qty) -> Qty:
     """What a venue can be asked for of a holding: towards zero, but for the last bits that adding up parts has lost."""
-    return round_down(qty + ROUNDING_LOTS * lot, lot)
+    return round_down(qty + LOST * lot, lot)
 
 
 def to_tick(price: Price, tick: Price) -> Price:

@@ -162,8 +162,9 @@ class CcxtBroker(VenueBroker):
             total = _filled(self._order(placed))
             if placed.filled + abs(fill.qty) > total + instrument.lot / 2.0:
                 return False  # listed again under another id, or listed before its order knows of it
-            if placed.filled >= placed.qty:
-                placed = None  # more than was ordered: it is there, and it is not ours
+            if placed.filled >= placed.qty:  # more than was ordered: it is there, and what was bought for us is ours
+                self._fill(None, fill, ours=placed.order.role is Role.ENTRY or None)
+                return True
         self._fill(placed, fill, is_told)
         return True
 

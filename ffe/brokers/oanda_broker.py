@@ -8,6 +8,7 @@ the account's transactions since the last that was seen, never from an order's s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
 from ffe.model import (
@@ -197,10 +198,12 @@ class OandaBroker(VenueBroker):
             return
         placed, _ = self._levels.get(number, (self._by_number.get(number), ""))
         placed = placed or self._named(row, instrument)
-        cuts, fill = self._cuts(row), self._fill_of(row, instrument, placed)
+        cuts = self._cuts(row)
+        fills = self._by_owner(row, self._fill_of(row, instrument, placed), placed, cuts)
         if financing:
             self._flow(row, Flow.FINANCING, financing, instrument)  # while its trade is still there
-        self._fill(placed, fill)
+        for fill, ours in fills:
+            self._fill(placed, fill, ours=ours)
         self._count_trades(cuts, placed)
         if number in self._levels and self._levels[number][1] not in self._trades:
             del self._levels[number]
@@ -217,12 +220,23 @@ class OandaBroker(VenueBroker):
 
     def _cuts(self, row: Row) -> dict[str, Qty]:
         """What a fill has opened (of its own) and closed, by trade; it must come to what was traded."""
-        parts = [part_of(row, "tradeOpened"), part_of(row, "tradeReduced")]
-        parts += rows_of(row, "tradesClosed") if "tradesClosed" in row else []
-        cuts = {text_of(part, "tradeID"): number_of(part, "units") for part in parts if part}
+        cuts = {text_of(part, "tradeID"): number_of(part, "units") for part in (part_of(row, "tradeOpened"),) if part}
+        cuts |= {number: number_of(part, "units") for number, part in _closed(row).items()}
         if abs(sum(cuts.values()) - number_of(row, "units")) > TINY:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: a fill of {row['units']} that trades {cuts}")
         return cuts
+
+    def _by_owner(
+        self, row: Row, fill: Fill, placed: Placed | None, cuts: dict[str, Qty]
+    ) -> list[tuple[Fill, bool | None]]:
+        """A fill with whose it is; one that no order of ours made may have closed trades of ours and of others both.
+        Then the others' part keeps its name, for a restart may know less of what is ours."""
+        ours = sum(qty for number, qty in cuts.items() if number in self._trades)
+        if placed is not None or not ours or set(cuts) <= set(self._trades):
+            return [(fill, None if placed is not None else bool(ours))]
+        share = ours / fill.qty
+        mine = replace(fill, trade=f"{self._venue}-ours-{text_of(row, 'id')}", qty=ours, fee=fill.fee * share)
+        return [(mine, True), (replace(fill, qty=fill.qty - ours, fee=fill.fee - mine.fee), False)]
 
     def _count_trades(self, cuts: dict[str, Qty], placed: Placed | None) -> None:
         for number, qty in cuts.items():
@@ -407,6 +421,12 @@ def _made(said: Row) -> str:
     if cancelled and not said.get("orderFillTransaction") and _is_refusal(text_of(cancelled, "reason")):
         raise Denied(text_of(cancelled, "reason"))
     return number
+
+
+def _closed(row: Row) -> dict[str, Row]:
+    """What a fill has closed, whole trades or a part of one."""
+    parts = [part_of(row, "tradeReduced"), *(rows_of(row, "tradesClosed") if "tradesClosed" in row else [])]
+    return {text_of(part, "tradeID"): part for part in parts if part}
 
 
 def _client_id(row: Row) -> OrderId:

@@ -256,8 +256,9 @@ class VenueBroker(ABC):
     def _number(self, placed: Placed, number: str) -> None:
         placed.number, self._by_number[number] = number, placed
 
-    def _fill(self, placed: Placed | None, fill: Fill, is_told: bool = True) -> None:
-        """Take in one trade, once. An order that is full has ended."""
+    def _fill(self, placed: Placed | None, fill: Fill, is_told: bool = True, ours: bool | None = None) -> None:
+        """Take in one trade, once. An order that is full has ended. ours: whose it is, where no order of ours made
+        it."""
         if fill.trade in self._seen:
             return
         self._seen.add(fill.trade)
@@ -270,7 +271,7 @@ class VenueBroker(ABC):
                 self._placed.pop(placed.order.id, None)
         if is_told and fill.trade not in self._past.seen:
             id = placed.order.id if placed is not None else None
-            self._say(Filled(self.clock(), self._venue, id, fill, done))
+            self._say(Filled(self.clock(), self._venue, id, fill, done, ours))
 
     def _is_known(self, trade: str) -> bool:
         return trade in self._seen or trade in self._past.seen
@@ -285,10 +286,12 @@ class VenueBroker(ABC):
 
 
 def cause_of(placed: Placed | None, is_target: bool = False) -> Cause:
-    """Why a trade of ours happened; what is not ours counts as an entry."""
+    """Why a trade happened; what no order of ours made was done by hand."""
     match placed and placed.order.role:
+        case Role.ENTRY:
+            return Cause.ENTRY
         case Role.EXIT:
             return Cause.EXIT
         case Role.PROTECT:
             return Cause.TARGET if is_target else Cause.STOP
-    return Cause.ENTRY
+    return Cause.HAND

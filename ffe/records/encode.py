@@ -146,7 +146,8 @@ def _rejected(a: m.Rejected) -> str:
 
 
 def _filled(a: m.Filled) -> str:
-    return f'{{"done":{_bool(a.done)},"fill":{_fill(a.fill)},"order":{_name(a.order)},{_said(a)}}}'
+    ours = "null" if a.ours is None else _bool(a.ours)
+    return f'{{"done":{_bool(a.done)},"fill":{_fill(a.fill)},"order":{_name(a.order)},"ours":{ours},{_said(a)}}}'
 
 
 def _cancelled(a: m.Cancelled) -> str:

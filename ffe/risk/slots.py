@@ -384,7 +384,7 @@ class Slots:
         """Learn from an answer; booked are its fills, as far as they were new."""
         if isinstance(answer, AccountRead):
             return self._prove_gone(answer)
-        trade = self._owner(answer.order) or self._liquidated(answer)
+        trade = self._owner(answer.order) or self._meant(booked)
         if trade is None:
             return None
         for fill in booked:
@@ -396,12 +396,19 @@ class Slots:
         if trade := self.trade(instrument):
             self._put(trade._replace(tally=trade.tally._replace(pnl=trade.tally.pnl + net)))
 
-    def _liquidated(self, answer: Answer) -> Trade | None:
-        """The trade that an unsolicited fill closes: the venue's own liquidation."""
-        if isinstance(answer, Filled) and answer.order is None and answer.fill.cause is Cause.LIQUIDATION:
-            trade = self.trade(answer.fill.instrument)
-            return trade if trade and trade.side * answer.fill.qty < 0.0 else None
-        return None
+    def _meant(self, booked: tuple[Booked, ...]) -> Trade | None:
+        """The trade of a fill that no order of ours asked for, and that is of our position all the same: the venue's
+        own liquidation, somebody's hand, more than was ordered."""
+        return next((self.trade(each.fill.instrument) for each in booked if each.is_ours), None)
+
+    def is_more_than_sent(self, order: OrderId | None, booked: tuple[Booked, ...]) -> bool:
+        """Whether fills that are yet to be applied exceed what is left of their order."""
+        trade = self._owner(order)
+        flight = _flight_of(trade, order) if trade else None
+        if trade is None or flight is None:
+            return False
+        filled = flight.filled + sum(abs(each.fill.qty) for each in booked)
+        return filled > flight.qty + self.universe[trade.instrument].lot / 2.0
 
     def _filled(self, trade: Trade, order: OrderId | None, booked: Booked) -> Trade:
         fill = booked.fill

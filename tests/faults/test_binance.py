@@ -532,7 +532,7 @@ def test_f19_more_than_was_ordered_is_there_and_a_break(stage: Stage) -> None:
     assert any(change.after == TradingState.REDUCING for change in stage.told.changes)
     stage.ticks(2)
     stage.agrees()
-    assert stage.slot is SlotState.OPEN and stage.stops()
+    assert stage.slot is SlotState.OPEN and stage.is_protected() and stage.held == stage.at_venue()
     stage.tick(leave(stage.btc))
     stage.tick()
     stage.agrees()
@@ -582,6 +582,15 @@ def test_f22_a_trade_by_hand_is_a_break_and_stays_theirs(stage: Stage) -> None:
     stage.tick()
     assert stage.slot is None and stage.at_venue() == pytest.approx(0.2 * 0.999, abs=1e-5)
     stage.agrees()
+
+
+def test_f22_our_coins_sold_by_hand_are_an_outcome_and_free_the_slot(stage: Stage) -> None:
+    stage.bought()
+    stage.venue.cancel_all()
+    stage.venue.trade_by_hand("BTCUSDT", Side.SELL, 0.0999)
+    stage.ticks(2)
+    assert [o.cause for o in stage.told.outcomes] == ["by hand"] and stage.state is TradingState.ACTIVE
+    is_gone(stage)
 
 
 def test_f22_somebody_elses_trade_beside_a_lost_order_holds_up_nothing(stage: Stage) -> None:

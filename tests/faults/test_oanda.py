@@ -455,7 +455,6 @@ def test_f19_an_overfill_is_the_position_it_is(stage: Set) -> None:
     gone(s)
 
 
-@pytest.mark.xfail(strict=True, reason="engine: no answer says that more was filled than was sent")
 def test_f19_an_overfill_is_a_break(stage: Set) -> None:
     s = stage(faults=[venue.Overfill(POST_ORDER)])
     s.minute(None, s.buy())
@@ -522,15 +521,33 @@ def test_f22_our_trade_closed_by_hand_frees_its_slot(stage: Set) -> None:
     gone(s)
 
 
-@pytest.mark.xfail(strict=True, reason="engine: an unsolicited fill is a trade's end only if it is a liquidation")
 def test_f22_our_trade_closed_by_hand_is_an_outcome(stage: Set) -> None:
     s = entered(stage)
     s.venue.trade_by_hand("EUR_USD", -10_000)
     s.minutes(2)
-    assert len(s.told.outcomes) == 1
+    assert [o.cause for o in s.told.outcomes] == ["by hand"]
 
 
-@pytest.mark.xfail(strict=True, reason="book: whose a fill without an order is, is guessed from its sign")
+def test_f22_one_trade_by_hand_that_closes_theirs_and_a_part_of_ours_is_both(stage: Set) -> None:
+    s = stage(foreign=((EUR, 7_000),))
+    s.minute(None, s.buy())
+    s.foreign.clear()
+    s.venue.trade_by_hand("EUR_USD", -9_000)
+    s.minute()
+    assert [(a.fill.qty, a.ours) for a in s.answers(Filled)[1:]] == [(-2_000.0, True), (-7_000.0, False)]
+    assert s.ours() == s.at_venue() == s.engine.book.held(s[EUR].id) == 8_000.0 and s.stops() == [(1.225, 8_000.0)]
+    assert s.agrees() and s.slots() == {EUR: "open"}
+
+
+def test_f22_a_trade_by_hand_against_ours_that_closes_nothing_of_ours_is_theirs(stage: Set) -> None:
+    s = stage(foreign=((EUR, 7_000),))
+    s.minute(None, s.sell())
+    s.foreign.clear()
+    s.venue.trade_by_hand("EUR_USD", -7_000)
+    s.minutes(2)
+    assert s.ours() == s.engine.book.held(s[EUR].id) == -10_000.0 and s.slots() == {EUR: "open"} and s.agrees()
+
+
 def test_f22_a_foreign_trade_closed_by_hand_beside_ours_leaves_ours_alone(stage: Set) -> None:
     """The venue nets oldest first: what was there before goes first."""
     s = stage(foreign=((EUR, 7_000),))

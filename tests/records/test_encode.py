@@ -200,7 +200,7 @@ def test_the_texts_of_this_schema_do_not_change() -> None:
     assert encode_event(filled(1)) == (
         '{"done":true,"fill":{"cause":"entry","fee":1.28,"fee_currency":"USD","instrument":"oanda:EUR/USD",'
         '"optimistic":null,"price":"1.0935678","qty":"23456.7","rate":null,"trade":"trade1"},"order":"order1",'
-        '"time":1704184200000000000,"type":"Filled","venue":"oanda"}'
+        '"ours":null,"time":1704184200000000000,"type":"Filled","venue":"oanda"}'
     )
     assert encode_step(closing(1), []) == (
         '{"changes":[{"after":"free","before":"open","what":"slot 1","why":""}],"decisions":[],"equity":100000.0,'
