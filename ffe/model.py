@@ -296,8 +296,9 @@ class Heard(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Withheld(Answer):
-    """The order never left: its decision could not be written, or its price was not what it was decided on. broken,
-    with no order: the disk itself can no longer be trusted (an fsync failed). excess: more was to leave than was
+    """The order never left: its decision could not be written, its price was not what it was decided on, or its
+    venue's adapter saw that it must not (a stop in its way, nothing to reduce, a venue that wants none). broken, with
+    no order: the disk itself can no longer be trusted (an fsync failed). excess: more was to leave than was
     approved, which is a bug of ours; with no order where one of that id has left before."""
 
     reason: str

@@ -46,7 +46,7 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.rounding import whole_lots
 from ffe.wire.ccxt_wire import MILLI, CcxtMarket, Short, Skewed, ask
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent, wait_of
 
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
@@ -379,11 +379,11 @@ class CcxtBroker(VenueBroker):
         except NotThere:
             self._look()
             if placed.filled > known or (placed.number and placed.order.id in self._placed):
-                raise Denied("the stop in its way has ended by itself") from None
+                raise Unsent("the stop in its way has ended by itself") from None
             return False  # should it come late, it finds nothing left to lock
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, placed.order.id, error.fault))
-            raise Denied("the stop in its way could not be proven gone") from error
+            raise Unsent("the stop in its way could not be proven gone") from error
         del self._placed[placed.order.id]
         return True
 

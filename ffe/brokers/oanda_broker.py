@@ -41,7 +41,7 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.rounding import whole_lots
-from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.errors import Denied, NotThere, Unclear, Unsent
 from ffe.wire.oanda_wire import OandaClient, Row, number_of, part_of, row_of, rows_of, text_of, whole_of, written
 
 LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
@@ -323,7 +323,8 @@ class OandaBroker(VenueBroker):
         """Close trades of ours, oldest first, up to what is asked: one that is refused does not hold up the others."""
         intent = order.approved.intent
         instrument = self._mine[intent.instrument]
-        left, denied = whole_lots(intent.qty, instrument.lot), Denied("nothing to reduce")
+        left = whole_lots(intent.qty, instrument.lot)
+        denied: Denied = Unsent("nothing to reduce")
         placed = self._placed[order.id] = Placed(ticket_of(order), 0.0)  # for as much as has left
         for trade, held in self._ours(instrument.id).items():
             part = min(left, abs(held))
@@ -359,7 +360,7 @@ class OandaBroker(VenueBroker):
         intent = order.approved.intent
         instrument = self._mine[intent.instrument]
         if not (ours := self._ours(instrument.id)):
-            raise Denied("nothing to protect")
+            raise Unsent("nothing to protect")
         placed = self._placed[order.id] = Placed(ticket_of(order), whole_lots(intent.qty, instrument.lot))
         self._protects[order.id] = placed
         for number in ours:

@@ -41,9 +41,10 @@ from ffe.model import (
     Ticket,
     Universe,
     Venue,
+    Withheld,
 )  # fmt: skip
 from ffe.model import Order as AnyOrder
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
 
 Order = Enter | Exit | Protect
 T = TypeVar("T")
@@ -150,7 +151,7 @@ class VenueBroker(ABC):
     def _ask(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
         """A question, or an entry: it waits while the venue wants to be left alone. What reduces risk does not."""
         if self.clock() < self._busy_until:
-            raise Denied("the venue wants no requests for now")
+            raise Unsent("the venue wants no requests for now")
         return self._do(call, *arguments, **named)
 
     def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -246,6 +247,9 @@ class VenueBroker(ABC):
                 self._say(Rejected(self.clock(), self._venue, None, error.reason, True))
             return
         self._placed.pop(order.id, None)
+        if isinstance(error, Unsent):
+            self._say(Withheld(self.clock(), self._venue, order.id, error.reason))
+            return
         self._say(Rejected(self.clock(), self._venue, about, error.reason, error.is_locked_out))
 
     def _accept(self, placed: Placed, number: str) -> None:

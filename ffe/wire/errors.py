@@ -22,6 +22,10 @@ class Denied(Exception):
         self.reason, self.is_locked_out = reason, is_locked_out
 
 
+class Unsent(Denied):
+    """It never left, for a reason of our own: the venue has said nothing of it."""
+
+
 class Busy(Denied):
     """Too many requests: the venue wants to be left alone, for wait if it said how long."""
 

@@ -29,6 +29,7 @@ from ffe.model import (
     Filled,
     Heard,
     Rejected,
+    Withheld,
 )  # fmt: skip
 from ffe.risk.breaker import BreakerState
 from ffe.risk.guard import TradingState
@@ -299,7 +300,7 @@ def test_f11_a_rate_limit_is_no_failure_and_entries_wait_it_out(stage: Stage) ->
     assert stage.slot is None and stage.failures == 0 and stage.breaker is BreakerState.CLOSED
     stage.ticks(4)
     told = stage.tick(buy(stage.btc, qty=0.1))
-    assert isinstance(told.answers[-1], Rejected) and len(stage.posts()) == 1  # it did not even leave
+    assert isinstance(told.answers[-1], Withheld) and len(stage.posts()) == 1  # it did not even leave
     stage.tick(buy(stage.btc, qty=0.1))
     assert stage.slot is SlotState.OPEN and stage.is_protected() and len(stage.posts("LIMIT")) == 2
 
@@ -552,6 +553,7 @@ def test_f21_while_a_cancellation_is_unanswered_no_exit_leaves(stage: Stage) -> 
     stage.fault(f.CancelReplyLost(), f.Drop(on="GET order", times=2))
     stage.tick(leave(stage.btc))
     assert not stage.posts("MARKET") and stage.slot is SlotState.UNKNOWN
+    assert isinstance(stage.told.answers[-2], Withheld), "which counts for nothing"
     stage.ticks(4)
     is_gone(stage)
     assert len(stage.posts("MARKET")) == 1
