@@ -154,6 +154,8 @@ def test_the_running_bar_is_left_out_and_comes_when_it_has_ended(place: Place) -
     place.fetch(START, START + 24 * HOUR)
     assert place.opens == [START + n * HOUR for n in range(5)]
     assert place.covered == [(START, START + 5 * HOUR)]
+    assert place.fetch(START, START + 24 * HOUR).missing == ()
+    assert place.asked == []
     place.now = START + 6 * HOUR
     assert place.fetch(START, START + 24 * HOUR).got == 1
 
