@@ -158,6 +158,13 @@ def test_last_short_bar_of_a_session_can_be_missing(cache: Cache) -> None:
         cache.get(AAPL, HOUR, instant("2024-01-08"), instant("2024-01-09"))
 
 
+def test_bar_that_opens_between_two_loads_is_missing_though_it_ends_in_the_second(cache: Cache) -> None:
+    cache.put(TEN.at(slice(0, 2)))
+    cache.put(TEN.at(slice(3, 10)), NEW_YEAR + 2 * HOUR + 30 * MINUTE, END)
+    with pytest.raises(MissingBars, match="no bars 2024-01-01 02:00 – 2024-01-01 02:30 in"):
+        cache.get(BTC, HOUR, NEW_YEAR, END)
+
+
 def test_time_without_trades_that_was_asked_for_is_not_missing(cache: Cache) -> None:
     cache.put(TEN.at(np.array([0, 1, 2, 7, 8, 9])), NEW_YEAR, END + HOUR)
     assert len(cache.get(BTC, HOUR, NEW_YEAR, END + HOUR)) == 6
