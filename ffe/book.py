@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ffe.model import (
     DAY,
@@ -41,6 +41,7 @@ from ffe.model import (
 )  # fmt: skip
 
 NAN = float("nan")
+CENT = 0.01  # what a venue rounds, and what an account may differ by
 REMEMBERED: Nanos = 2 * DAY  # how long a trade that was booked is remembered at least
 
 
@@ -171,18 +172,26 @@ class Ledger:
             self.move_cash(instrument.quote, -fill.qty * fill.price, per_quote)
             self.realised += closed * fill.price * per_quote - basis
         elif closed != 0.0:
-            self._settle(closed * (fill.price - held.average), per_quote, fill.rate, rate(self.account.currency))
+            position = self._settle(fill, held, position, closed, per_quote, rate(self.account.currency))
         owner[fill.instrument] = self._pay_fee(instrument, fill, position, per_quote, rate)
         if abs(owner[fill.instrument].qty) < ROUNDING_LOTS * instrument.lot:
             del owner[fill.instrument]
         return self.realised - self.fees - before
 
-    def _settle(self, gain: float, per_quote: float, turned: float | None, per_own: float) -> None:
+    def _settle(
+        self, fill: Fill, held: Position, left: Position, closed: Qty, per_quote: float, per_own: float
+    ) -> Position:
         """A MARGIN account turns a realised gain into its own currency at once: at the venue's rate, where it says
-        one."""
-        amount = gain * (per_quote / per_own if turned is None else turned)
+        one. A venue that counts by trade says the gain itself; what is left then has the average of its own trades."""
+        turned = per_quote / per_own if fill.rate is None else fill.rate
+        amount = gain = closed * (fill.price - held.average) * turned
+        if fill.pl is not None:
+            amount = fill.pl
+            if abs(amount - gain) > CENT and left.qty * held.qty > 0.0 and turned > 0.0:
+                left = replace(left, average=held.average + (amount - gain) / turned / left.qty)
         self.move_cash(self.account.currency, amount, per_own)
         self.realised += amount * per_own
+        return left
 
     def _pay_fee(
         self, instrument: Instrument, fill: Fill, position: Position, per_quote: float, rate: Rate
@@ -576,7 +585,7 @@ class Book:
         return found + [
             f"{currency}: the venue holds {amount!r}, the book {self.cash(read.venue, currency)!r}"
             for currency, amount in sorted(cash.items())
-            if not abs(amount - self.cash(read.venue, currency)) <= 0.01
+            if not abs(amount - self.cash(read.venue, currency)) <= CENT
         ]
 
 

@@ -215,7 +215,8 @@ class Fill:
     """A part of an order that traded; qty is signed, fee is positive when paid, in fee_currency.
 
     optimistic is what an exit would have got had the target been first in a bar that held stop and target both. rate is
-    what a MARGIN account got in its own currency for one unit of the quote currency; None where it turned nothing.
+    what a MARGIN account got in its own currency for one unit of the quote currency; None where it turned nothing. pl
+    is what the venue says it realised, in the account's currency; None where it leaves that to the average.
     """
 
     trade: str  # the venue's trade id: a repeat is the same fill
@@ -227,6 +228,7 @@ class Fill:
     cause: Cause
     optimistic: Price | None = None
     rate: float | None = None
+    pl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -129,6 +129,7 @@ def test_average_lies_between_the_prices_paid(qty: float, price: float, more: fl
 spot_coins = st.sampled_from([BTC, ETH, BTC_EUR])
 margins = st.sampled_from([EURUSD, USDJPY, EURJPY, DAX])
 fees = st.sampled_from([0.0, 0.25, -0.125])
+gains = st.none() | st.floats(-50.0, 50.0)  # what a venue says it realised
 
 
 @st.composite
@@ -140,7 +141,8 @@ def happenings(draw: st.DrawFn) -> object:
         case 0 | 1:
             known = draw(st.sampled_from([USD, EUR, BTC_COIN] if instrument.venue == KRAKEN else [instrument.quote]))
             price = PRICES[instrument.id] * factor
-            return filled(fill(instrument, size, price, draw(fees), known), draw(st.sampled_from(["a", None])))
+            one = replace(fill(instrument, size, price, draw(fees), known), pl=draw(gains))
+            return filled(one, draw(st.sampled_from(["a", None])))
         case 2:
             return deposit(instrument.venue, size * 10.0, draw(st.sampled_from([USD, EUR])))
         case 3:
@@ -195,6 +197,31 @@ def test_margin_account_turns_gains_into_its_own_currency_at_once() -> None:
     assert new.ledgers[IG].realised == 2_000.0 * 1.25
     new.observe(quotes({EURUSD.id: 1.5}))
     assert (new.venue_equity(IG), new.unrealised(IG)) == (4_500.0, 750.0)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_venue_that_counts_by_trade_says_what_it_realised_and_leaves_the_average_of_the_other_trades(
+    side: float,
+) -> None:
+    """128 at 150 and 128 at 158; those at 150 are closed at 160, where the mark is."""
+    new = book(deposit(OANDA, 1_000.0), *(filled(fill(EURJPY, side * 128.0, price)) for price in (150.0, 158.0)))
+    before = new.equity
+    new.apply(filled(replace(fill(EURJPY, side * -128.0, 160.0), pl=side * 10.0)))
+    assert new.cash(OANDA, USD) == 1_000.0 + side * 10.0 and new.ours(EURJPY.id).average == 158.0
+    assert new.equity == close_to(before) and identity_holds(new)
+
+
+def test_cent_that_a_venue_rounds_moves_no_average() -> None:
+    new = book(deposit(OANDA, 1_000.0), filled(fill(EURUSD, 2.0, 1.25)))
+    new.apply(filled(replace(fill(EURUSD, -1.0, 1.5), pl=0.2599)))
+    assert new.cash(OANDA, USD) == 1_000.2599 and new.ours(EURUSD.id).average == 1.25
+
+
+@pytest.mark.parametrize("unknown", [0.0, NAN])
+def test_gain_that_is_said_is_booked_though_no_rate_is_known(unknown: float) -> None:
+    new = book(deposit(OANDA, 1_000.0), filled(fill(EURJPY, 256.0, 150.0)))
+    new.apply(filled(replace(fill(EURJPY, -128.0, 160.0), pl=25.0, rate=unknown)))
+    assert new.cash(OANDA, USD) == 1_025.0 and new.ours(EURJPY.id).average == 150.0
 
 
 @pytest.mark.parametrize("qty", [1.0, -1.0, 0.25, -2.0])

@@ -234,9 +234,10 @@ class OandaBroker(VenueBroker):
         ours = sum(qty for number, qty in cuts.items() if number in self._trades)
         if placed is not None or not ours or set(cuts) <= set(self._trades):
             return [(fill, None if placed is not None else bool(ours))]
-        share = ours / fill.qty
-        mine = replace(fill, trade=f"{self._venue}-ours-{text_of(row, 'id')}", qty=ours, fee=fill.fee * share)
-        return [(mine, True), (replace(fill, qty=fill.qty - ours, fee=fill.fee - mine.fee), False)]
+        fee, whole = fill.fee * ours / fill.qty, number_of(row, "pl")
+        pl = sum(number_of(part, "realizedPL") for number, part in _closed(row).items() if number in self._trades)
+        mine = replace(fill, trade=f"{self._venue}-ours-{text_of(row, 'id')}", qty=ours, fee=fee, pl=pl)
+        return [(mine, True), (replace(fill, qty=fill.qty - ours, fee=fill.fee - fee, pl=whole - pl), False)]
 
     def _count_trades(self, cuts: dict[str, Qty], placed: Placed | None) -> None:
         for number, qty in cuts.items():
@@ -266,7 +267,7 @@ class OandaBroker(VenueBroker):
             rate = number_of(row, "gainQuoteHomeConversionFactor" if pl > 0.0 else "lossQuoteHomeConversionFactor")
         return Fill(
             f"{self._venue}-{text_of(row, 'id')}", instrument.id, number_of(row, "units"), number_of(row, "price"),
-            number_of(row, "commission"), self.currency, cause, rate=rate,
+            number_of(row, "commission"), self.currency, cause, rate=rate, pl=pl,
         )  # fmt: skip
 
     def _flow(self, row: Row, flow: Flow, amount: float, instrument: Instrument | None) -> None:

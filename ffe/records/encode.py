@@ -111,7 +111,7 @@ def _quote(q: m.Quote) -> str:
 def _fill(f: m.Fill) -> str:
     return (
         f'{{"cause":"{f.cause}","fee":{_number(f.fee)},"fee_currency":{_text(f.fee_currency)},'
-        f'"instrument":{_text(f.instrument)},"optimistic":{_exact(f.optimistic)},"price":{_exact(f.price)},'
+        f'"instrument":{_text(f.instrument)},"optimistic":{_exact(f.optimistic)},"pl":{_number(f.pl)},"price":{_exact(f.price)},'
         f'"qty":{_exact(f.qty)},"rate":{_exact(f.rate)},"trade":{_text(f.trade)}}}'
     )
 

@@ -532,6 +532,7 @@ def test_f22_one_trade_by_hand_that_closes_theirs_and_a_part_of_ours_is_both(sta
     s = stage(foreign=((EUR, 7_000),))
     s.minute(None, s.buy())
     s.foreign.clear()
+    s.minute({EUR: 1.26})
     s.venue.trade_by_hand("EUR_USD", -9_000)
     s.minute()
     assert [(a.fill.qty, a.ours) for a in s.answers(Filled)[1:]] == [(-2_000.0, True), (-7_000.0, False)]
@@ -720,11 +721,12 @@ def test_adds_whichever_stop_is_refused_every_trade_gets_its_own(stage: Set, nth
     gone(s)
 
 
-@pytest.mark.xfail(strict=True, reason="book: realises at the average, the venue by trade; a Fill has no word for it")
 def test_adds_one_trade_closed_alone_is_counted_as_the_venue_counts_it(stage: Set) -> None:
     s = added(stage, NoReply(CLOSE.at(2), drops=True))
     s.minute(None, s.leave())
     assert s.ours() == s.at_venue() == 5_000.0 and s.agrees()
+    assert s.engine.book.ours(s[EUR].id).average == pytest.approx(1.26)
+    assert s.engine.book.equity == pytest.approx(float(s.venue.balance))
 
 
 # ---------------------------------------------------------------- F25 and F26: accounts

@@ -35,7 +35,7 @@ def tuples(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, 
 
 
 bar = st.builds(m.Bar, open=number, high=number, low=number, close=number, volume=number)
-fill = st.builds(m.Fill, qty=number, price=number, fee=number, optimistic=maybe)
+fill = st.builds(m.Fill, qty=number, price=number, fee=number, optimistic=maybe, rate=maybe, pl=maybe)
 EVENTS: dict[type, st.SearchStrategy[m.Event]] = {
     m.Bars: st.builds(m.Bars, bars=tuples(bar)),
     m.Quotes: st.builds(m.Quotes, quotes=tuples(st.builds(m.Quote, mid=number))),
@@ -199,7 +199,7 @@ def test_a_wrong_field_is_a_value_error() -> None:
 def test_the_texts_of_this_schema_do_not_change() -> None:
     assert encode_event(filled(1)) == (
         '{"done":true,"fill":{"cause":"entry","fee":1.28,"fee_currency":"USD","instrument":"oanda:EUR/USD",'
-        '"optimistic":null,"price":"1.0935678","qty":"23456.7","rate":null,"trade":"trade1"},"order":"order1",'
+        '"optimistic":null,"pl":null,"price":"1.0935678","qty":"23456.7","rate":null,"trade":"trade1"},"order":"order1",'
         '"ours":null,"time":1704184200000000000,"type":"Filled","venue":"oanda"}'
     )
     assert encode_step(closing(1), []) == (
