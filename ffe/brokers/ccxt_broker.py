@@ -45,8 +45,8 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.rounding import whole_lots
-from ffe.wire.ccxt_wire import MILLI, CcxtMarket, Short, Skewed, ask
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent, wait_of
+from ffe.wire.ccxt_wire import MILLI, CcxtMarket, Short, Skewed, ask, told_wait
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
 
 T = TypeVar("T")
 Said = Mapping[str, object]  # one of ccxt's structures
@@ -88,7 +88,7 @@ class CcxtBroker(VenueBroker):
         except Skewed as error:
             raise Denied(f"the clocks differ: {error}") from error
         except Busy as error:
-            raise Busy(error.reason, wait_of((self.client.last_response_headers or {}).get("Retry-After"))) from error
+            raise told_wait(self.client, error) from error
 
     def _open(self, market: Bars | Quotes) -> None:
         held, now = self._balances(), self.clock()

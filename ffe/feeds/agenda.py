@@ -33,7 +33,7 @@ from ffe.model import (
     Rejected,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Denied
+from ffe.wire.errors import Busy, Denied
 from ffe.wire.market import Candle
 
 NEVER: Nanos = 2**63 - 1
@@ -274,7 +274,8 @@ class Agenda:
     def denied(self, error: Denied, now: Nanos) -> Learnt:
         """Left alone for a while, which is no failure; a key that is worth nothing is told of once: no other
         is read before the next run."""
-        self._not_before = now + _later(self.pace.retry, self._refusals, LONGEST_BUSY)
+        wait = error.wait if isinstance(error, Busy) and error.wait is not None else 0
+        self._not_before = now + max(wait, _later(self.pace.retry, self._refusals, LONGEST_BUSY))
         self._refusals += 1
         if not error.is_locked_out or self._is_locked_out:
             return Learnt(self.venue, now, False)

@@ -22,7 +22,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
 from ffe.wire.market import Candle
 
 T = TypeVar("T")
@@ -94,6 +94,11 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Unclear(Fault.UNREADABLE, repr(error)) from error
 
 
+def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:
+    """The same with how long the venue wants to be left alone, which ccxt keeps to itself."""
+    return Busy(error.reason, wait_of((client.last_response_headers or {}).get("Retry-After")))
+
+
 class CcxtMarket:
     """What one exchange shows to everybody: prices, complete bars, and its clock."""
 
@@ -102,17 +107,23 @@ class CcxtMarket:
         lengths = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
         self._frames = {length: name for length, name in lengths.items() if length <= LONGEST}
 
+    def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        try:
+            return ask(call, *arguments)
+        except Busy as error:
+            raise told_wait(self.client, error) from error
+
     def time(self) -> Nanos:
         """What its clock says, or ours where it shows none."""
         clock = self.client.fetch_time if self.client.has["fetchTime"] else self.client.milliseconds
-        return ask(lambda: int(clock())) * MILLI
+        return self._ask(lambda: int(clock())) * MILLI
 
     def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
         return [Quote(instrument.id, self.price(instrument)) for instrument in instruments]
 
     def price(self, instrument: Instrument) -> Price:
         """The middle of bid and ask, or the last price where it shows none."""
-        said: Mapping[str, Any] = ask(self.client.fetch_ticker, instrument.symbol)
+        said: Mapping[str, Any] = self._ask(self.client.fetch_ticker, instrument.symbol)
         bid, ask_price = (float(said[side] or math.nan) for side in ("bid", "ask"))
         price = (bid + ask_price) / 2.0 if bid <= ask_price else float(said["last"] or math.nan)
         if said["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
@@ -124,8 +135,8 @@ class CcxtMarket:
         if interval not in self._frames:
             raise Denied(f"{self.client.id} has no bars of {interval / SECOND:g} s")
         while since < until:
-            limit: int = ask(self._window, instrument.symbol)
-            found = ask(self._candles, instrument.symbol, interval, since, limit)
+            limit: int = self._ask(self._window, instrument.symbol)
+            found = self._ask(self._candles, instrument.symbol, interval, since, limit)
             if page := [candle for candle in found if since <= candle.open_time < until]:
                 return page
             if any(candle.open_time >= until for candle in found):

@@ -427,12 +427,21 @@ def test_a_failing_venue_is_told_of_and_so_is_its_return(coins: Coins) -> None:
 def test_a_venue_that_wants_to_be_left_alone_is_left_alone_and_has_not_failed(coins: Coins) -> None:
     stage = coins.stage()
     stage.awaited = frozenset({coins.btc.id})
-    coins.venue.faults = [faults.RateLimited(on="GET *", start=NINE + 3 * SECOND, end=NINE + 303 * SECOND)]
+    limited = faults.RateLimited(retry_after=0, on="GET *", start=NINE + 3 * SECOND, end=NINE + 303 * SECOND)
+    coins.venue.faults = [limited]
     stage.run(400)
     assert stage.answers == []
-    met = sum(1 for r in coins.venue.requests if 3 * SECOND <= r.time - NINE < 303 * SECOND)
-    assert met <= 11
+    met = [(r.time - NINE) / SECOND for r in coins.venue.requests if 3 * SECOND <= r.time - NINE < 303 * SECOND]
+    assert [round(b - a) for a, b in pairwise(met)] == [2, 2, 4, 8, 16, 32, 60, 60, 60]
     assert stage.quotes[-1].time > NINE + 390 * SECOND
+
+
+def test_a_venue_is_left_alone_for_as_long_as_it_says(coins: Coins) -> None:
+    coins.wanted = [Wanted(coins.btc, DAY)]
+    stage = coins.stage()
+    coins.venue.faults = [faults.RateLimited(retry_after=100, on="GET ticker*", nth=2)]
+    stage.run(130)
+    assert coins.asked("ticker/24hr")[:3] == [0.0, 10.0, 110.0]
 
 
 def test_a_key_that_is_worth_nothing_is_told_once(coins: Coins) -> None:
