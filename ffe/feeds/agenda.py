@@ -193,7 +193,7 @@ class Agenda:
 
     def _series_due(self, wanted: Wanted, following: _Following, now: Nanos) -> tuple[Nanos, AskBars | AskTime | None]:
         last, coming = self.hours[wanted.instrument.id].closes_around(now + self._least, wanted.interval)
-        if last > following.target:
+        if last != following.target:  # earlier than it was: our clock had jumped, and was found out
             following.target, following.tries = last, 0
             following.ask_at = self._ours(last) + self.pace.settle
         if following.cursor >= last or following.ask_at == NEVER:
@@ -257,9 +257,10 @@ class Agenda:
         return replace(quote, opens_session=True)
 
     def _spoke(self, now: Nanos, is_whole: bool = True) -> Learnt:
-        """The venue answered; with something that cannot be true in it, it is as if it had not."""
+        """The venue answered; that a part of it cannot be true is a failure, but the rest is asked for as before."""
         if not is_whole:
-            return replace(self.failed(Fault.UNREADABLE, now), spoke=True)
+            self._failures += 1
+            return Learnt(self.venue, now, True, answers=(Failed(now, self.venue, None, Fault.UNREADABLE, True),))
         heard = (Heard(now, self.venue, None),) if self._failures else ()
         self._failures = self._refusals = 0
         return Learnt(self.venue, now, True, answers=heard)
@@ -272,8 +273,8 @@ class Agenda:
         return Learnt(self.venue, now, False, answers=(Failed(now, self.venue, None, fault, True),))
 
     def denied(self, error: Denied, now: Nanos) -> Learnt:
-        """Left alone for a while, which is no failure; a key that is worth nothing is told of once: no other
-        is read before the next run."""
+        """Left alone for a while, which is no failure; a key that is worth nothing is told of once: there is
+        no other before the next run."""
         wait = error.wait if isinstance(error, Busy) and error.wait is not None else 0
         self._not_before = now + max(wait, _later(self.pace.retry, self._refusals, LONGEST_BUSY))
         self._refusals += 1

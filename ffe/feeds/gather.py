@@ -28,7 +28,7 @@ class Gathering:
         self._bars: list[Bar] = []
         self._quotes: list[Quotes] = []
         self._answers: list[Answer] = []
-        self._spoke: dict[Venue, Nanos] = {}
+        self.spoke: dict[Venue, Nanos] = {}  # when each was last heard
         self._silent: set[Venue] = set()  # nothing was heard of them for a whole instant
 
     def _next_close(self, wanted: Wanted, after: Nanos) -> Nanos:
@@ -42,7 +42,7 @@ class Gathering:
 
     def take(self, learnt: Learnt) -> None:
         if learnt.spoke:
-            self._spoke[learnt.venue] = learnt.time
+            self.spoke[learnt.venue] = learnt.time
             self._silent.discard(learnt.venue)
         for wanted, bar in learnt.bars:
             self._reached[wanted] = bar.close_time
@@ -97,7 +97,7 @@ class Gathering:
         return {wanted.instrument.venue for wanted in due if self._reached[wanted] < self.instant}
 
     def _at_instant(self) -> Iterator[Bars]:
-        self._silent |= {venue for venue in self._missing() if self._spoke.get(venue, 0) < self.instant}
+        self._silent |= {venue for venue in self._missing() if self.spoke.get(venue, 0) < self.instant}
         now, bars = self.instant, self._taken(self.instant)
         for wanted, close in self._closing.items():
             if close == now:

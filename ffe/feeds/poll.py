@@ -210,6 +210,10 @@ class PollFeed:
         """How far the venue's clock is ahead of ours; None before it was read."""
         return self._pollers[venue].agenda.skew
 
+    def spoke_at(self, venue: Venue) -> Nanos | None:
+        """When the venue last answered; None before it did."""
+        return self._gathering.spoke.get(venue) if self._gathering else None
+
     # ------------------------------------------------------------ from any thread
 
     def _hear(self, learnt: Learnt) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from ffe.data.barset import BarSet, Series
 from ffe.errors import ConfigError
-from ffe.feeds.agenda import Pace, Wanted
+from ffe.feeds.agenda import Agenda, AskBars, Pace, Wanted
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.poll import PollFeed, steady
 from ffe.feeds.synthetic import synthetic
@@ -41,6 +41,7 @@ from ffe.model import (
 from ffe.ports import Lull
 from ffe.wire.ccxt_wire import CcxtMarket
 from ffe.wire.ccxt_wire import instruments as listed_coins
+from ffe.wire.market import Candle as Row
 from ffe.wire.market import Market
 from ffe.wire.oanda_wire import OandaClient, OandaMarket
 from ffe.wire.oanda_wire import instruments as listed_pairs
@@ -250,6 +251,17 @@ def test_a_bar_that_cannot_be_true_is_left_out_and_is_a_failure(coins: Coins, co
     assert {a.fault for a in stage.answers if isinstance(a, Failed)} == {Fault.UNREADABLE}
 
 
+def test_a_candle_that_ends_later_than_is_known_is_not_complete(coins: Coins) -> None:
+    """A day that the calendar joins to the one behind it: the venue shows it while it still runs."""
+    hours, eve = hours_of(replace(coins.btc, hours="forex")), instant("2024-12-24T22:00")
+    wanted = Wanted(coins.btc, DAY)
+    agenda = Agenda(COINS, [wanted], [coins.btc], hours, Pace())
+    ask = AskBars(wanted, eve, eve + DAY)
+    assert agenda.told_candles(ask, [Row(eve, 100.0, 101.0, 99.0, 100.0, 1.0)], eve + DAY).bars == ()
+    given = agenda.told_candles(replace(ask, until=eve + 2 * DAY), [Row(eve, 100.0, 101.0, 99.0, 100.0, 1.0)], eve)
+    assert [bar.close_time for _, bar in given.bars] == [eve + 2 * DAY]
+
+
 def test_live_bars_must_fill_a_day_evenly(coins: Coins) -> None:
     for interval in (7 * MINUTE, 2 * DAY):
         with pytest.raises(ConfigError, match="do not fill a day"):
@@ -293,6 +305,17 @@ def test_a_clock_that_jumps_makes_no_bar_appear_early(coins: Coins, jump: Nanos)
         assert stage.given(coins.btc) == given[:6]
 
 
+def test_after_a_jump_of_the_clock_every_bar_is_asked_for_as_before(coins: Coins) -> None:
+    given = coins.give(NINE, 40, MINUTE, coins.btc)
+    coins.wanted = [Wanted(coins.btc, MINUTE)]
+    late = coins.hide(given[15:16])
+    stage = coins.stage()
+    stage.turns.later(NINE + 90 * SECOND, lambda: setattr(coins.clock, "jump", HOUR))
+    stage.turns.later(NINE + 16 * MINUTE + 4 * SECOND, lambda: coins.show(late))
+    stage.run(20 * 60 + 10)
+    assert stage.given() == given[:20]
+
+
 @pytest.mark.parametrize("skew", [-2 * SECOND, 400 * 10**6, 2 * SECOND])
 def test_skew_is_measured_and_the_venues_clock_says_what_is_complete(coins: Coins, skew: Nanos) -> None:
     given = coins.give(NINE, 3)
@@ -314,8 +337,6 @@ def test_skew_is_measured_every_ten_minutes(coins: Coins) -> None:
 
 
 def test_half_of_the_round_trip_is_not_skew() -> None:
-    from ffe.feeds.agenda import Agenda
-
     agenda = Agenda(COINS, [], [], {}, Pace())
     agenda.told_time(1_000 * SECOND, 999 * SECOND, 1_001 * SECOND)
     assert agenda.skew == 0
@@ -368,6 +389,10 @@ def test_a_price_that_cannot_be_true_is_left_out_and_hides_no_other(coins: Coins
     assert {q.instrument for event in stage.quotes for q in event.quotes} == {coins.eth.id}
     assert len(stage.quotes) >= 3
     assert {a.fault for a in stage.answers if isinstance(a, Failed)} == {Fault.UNREADABLE}
+    stage.awaited = frozenset(coins.hours)
+    before = len(stage.quotes)
+    stage.run(20)
+    assert len(stage.quotes) - before == 10  # an open trade is looked at as often as ever
 
 
 def test_the_first_quote_of_a_session_says_so_once(binance: tuple[Server, ccxt.binance]) -> None:
@@ -517,6 +542,7 @@ def test_a_venue_that_hangs_holds_up_the_other_once_for_five_seconds(two: Two) -
     stage.run(400)
     heard = [at - said.time for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Bars)]
     assert heard[1] == 5 * SECOND and max(heard[2:]) < SECOND
+    assert stage.feed.spoke_at(PAIRS) < NINE + 90 * SECOND < NINE + 390 * SECOND < stage.feed.spoke_at(COINS)
     quoted = [e.time for e in stage.quotes if two.coins.btc.id in {q.instrument for q in e.quotes}]
     assert max(b - a for a, b in pairwise(quoted)) < 8 * SECOND
     assert stage.given(two.coins.btc) == two.given[:6] and len(stage.given(two.eur)) == 1
