@@ -205,15 +205,18 @@ def test_hourly_bars_that_an_outage_made_stale_wait_for_the_next_instant(coins: 
     assert [(e.time, e.bars) for e in stage.bars] == [(NINE + 3 * HOUR, tuple(given[:3]))]
 
 
-def test_a_long_gap_is_read_page_by_page_and_told_as_a_whole(coins: Coins) -> None:
-    given = coins.give(NINE, 1_300, MINUTE, coins.btc)
+@pytest.mark.parametrize("minutes", [1_008, 2_500])  # of a first page the last bar is eight minutes old, or a day
+def test_a_long_gap_is_read_page_by_page_and_told_as_a_whole(coins: Coins, minutes: int) -> None:
+    given = coins.give(NINE, minutes + 50, MINUTE, coins.btc)
     coins.wanted = [Wanted(coins.btc, MINUTE)]
     stage = coins.stage()
     stage.run(30)
-    coins.clock.time += 1_250 * MINUTE  # the machine slept
+    coins.clock.time += minutes * MINUTE  # the machine slept
     stage.run(60)
-    assert stage.given() == given[:1_251]
-    assert [len(event.bars) for event in stage.bars] == [0, 1_250, 1] and stage.bars[0].time % DAY == 0
+    assert stage.given() == given[: minutes + 1]
+    (gap,) = [event for event in stage.bars if len(event.bars) > 1]
+    assert len(gap.bars) == minutes and gap.time < NINE + minutes * MINUTE + 32 * SECOND
+    assert len(coins.asked("klines")) >= 2
 
 
 def test_a_midnight_without_bars_is_an_event(coins: Coins) -> None:
