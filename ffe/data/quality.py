@@ -118,4 +118,4 @@ def _on_grid(s: Series, hours: Hours) -> Rows:
 def _missing(s: Series, hours: Hours) -> Iterator[Gap]:
     for row in np.flatnonzero(s.open_time[1:] > s.close_time[:-1]):
         for start, end in hours.trading(int(s.close_time[row]), int(s.open_time[row + 1]), s.interval):
-            yield Gap(start, end, 1 if hours.is_daily(s.interval) else -((start - end) // s.interval))
+            yield Gap(start, end, -((start - end) // s.interval))
