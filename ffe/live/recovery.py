@@ -101,13 +101,15 @@ class Left:
 
 
 def left_in(root: Path) -> Left:
-    """What the journal of an account holds. The newest day's file is enough: it opens with a state."""
-    left = Left()
+    """What the journal of an account holds. The newest day's file is enough, unless a supervisor opened it."""
+    needed: list[Line] = []
     for path in reversed(day_files(root)):
-        for _, text in texts(path):
-            left = _after(left, as_line(loads(text)))
-        if left.state is not None:
+        needed = [*(as_line(loads(text)) for _, text in texts(path)), *needed]
+        if any(line.body.get("state") is not None for line in needed):
             break
+    left = Left()
+    for line in needed:
+        left = _after(left, line)
     return left
 
 

@@ -6,15 +6,15 @@ Live, a strategy sees the last `warmup` bars. So that the two cannot differ, a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ffe.data.barset import BarSet, distinct
+from ffe.data.barset import FIELDS, TIMES, BarSet, Series, distinct
 from ffe.errors import LookAhead, StrategyError
-from ffe.model import InstrumentId, Nanos, Signal
-from ffe.strategy import Columns, Precomputed, Signals, Strategy, rows, speaking
+from ffe.model import Bar, Bars, Instrument, InstrumentId, Nanos, Signal, Universe
+from ffe.strategy import Columns, Precomputed, Signals, Strategy, View, rows, speaking
 
 SIGNAL_SAMPLE, OTHER_SAMPLE = 200, 50
 
@@ -77,6 +77,37 @@ def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions:
                 f"it sees only the last {strategy.warmup}. Look for a negative shift, a whole-column statistic, "
                 "or a warmup that is too short."
             )
+
+
+class Tailing:
+    """A columnar strategy heard bar by bar, from its tail alone: what its backtest was checked to decide."""
+
+    def __init__(self, strategy: Strategy, universe: Universe, interval: Nanos) -> None:
+        self.strategy, self.universe, self.interval = strategy, universe, interval
+        self._newest: Nanos = -1
+
+    def on_event(self, view: View) -> Sequence[Signal]:
+        event = view.event
+        closed = [b for b in event.bars if b.interval == self.interval] if isinstance(event, Bars) else []
+        if not closed or (time := max(bar.close_time for bar in closed)) < self._newest:
+            return ()
+        heard = self._decided(view, time)
+        if time == self._newest:  # a bar that came late: the others have been heard
+            late = {bar.instrument for bar in closed}
+            heard = [signal for signal in heard if signal.instrument in late]
+        self._newest = time
+        return heard
+
+    def _decided(self, view: View, time: Nanos) -> list[Signal]:
+        bars = BarSet(tuple(_series(self.universe[id], self.interval, view.bars(id)) for id in view.instruments))
+        names, seen = _names(bars), Tails(bars, self.strategy.warmup).at(time)
+        decided = rows(_ask(self.strategy, seen, names), seen.index, names, self.strategy.name)
+        return [signal for row, _, signal in decided if row == len(seen.index) - 1]
+
+
+def _series(instrument: Instrument, interval: Nanos, bars: Sequence[Bar]) -> Series:
+    columns = (np.array([getattr(bar, name) for bar in bars]) for name in TIMES + FIELDS)
+    return Series(instrument, interval, *columns)
 
 
 def _said(signal: Signal | None) -> str:
