@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +62,7 @@ class VenueSettings(_Strict):
     horizon_seconds: float = Field(90.0, gt=0.0, le=YEAR_SECONDS)
     source: Literal["ccxt", "oanda", "alpha_vantage"] | None = None  # the language it is spoken to in
     exchange: str | None = None  # ccxt's name of it; the venue's own where none is given
-    address: str | None = Field(None, pattern=r"^https?://[^/?#\s]+$")  # of a gateway, in place of the venue's own
+    address: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+$")  # of a gateway, in place of the venue's own
 
     def account(self, venue: str) -> Account:
         return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
@@ -265,6 +266,34 @@ class Secrets(BaseSettings):
     oanda_api_key: SecretStr | None = None
     oanda_account_id: SecretStr | None = None
     alpha_vantage_api_key: SecretStr | None = None
+
+
+class Keys(BaseSettings):
+    """The key of one exchange: COINBASE_API_KEY, COINBASE_API_SECRET and, where it wants one, COINBASE_API_PASSWORD."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    api_key: SecretStr = SecretStr("")
+    api_secret: SecretStr = SecretStr("")
+    api_password: SecretStr = SecretStr("")
+
+    def reveal(self) -> tuple[str, str, str]:
+        return self.api_key.get_secret_value(), self.api_secret.get_secret_value(), self.api_password.get_secret_value()
+
+    def mark(self) -> str:
+        """What tells one key from another, and gives none of them away."""
+        return hashlib.sha256(self.api_key.get_secret_value().encode()).hexdigest()[:16]
+
+
+def keys_of(venue: str) -> Keys:
+    """ConfigError where a venue's key is not set."""
+    prefix = re.sub(r"\W", "_", venue).upper() + "_"
+    keys = Keys(_env_prefix=prefix, _env_file=".env")
+    if missing := [name for name, value in zip(("API_KEY", "API_SECRET"), keys.reveal(), strict=False) if not value]:
+        raise ConfigError(
+            f"{venue} is opened by a key, and {prefix}{missing[0]} is not set. Put it into .env or the environment."
+        )
+    return keys
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -65,6 +65,7 @@ from ffe.model import (
     Status,
     Step,
     TailRisk,
+    Ticket,
     Universe,
     Venue,
     Withheld,
@@ -229,12 +230,14 @@ class Engine:
             self.day, self.book.save(), self.slots.save(), self.guard.save(), self.memory.save(), waiting
         )  # fmt: skip
 
-    def restore(self, state: EngineState) -> None:
+    def restore(self, state: EngineState, sent: Iterable[Ticket] = ()) -> None:
         """Go on, primed, from where an earlier process ended: what it took for granted is asked anew, what waited has
-        ended."""
+        ended. sent are orders that left after it."""
         self.day = state.day
         self.book.restore(state.book)
         self.slots.restore(state.slots)
+        for ticket in sent:
+            self.slots.adopt(ticket)
         self.guard.restore(state.guard, self.universe.accounts)
         self.memory.restore(state.memory)
         self._ended += [Ended(Waiting(Disposition.QUEUED, s, 0, math.nan, id), "a restart") for s, id in state.waiting]

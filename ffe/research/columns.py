@@ -13,7 +13,7 @@ import pandas as pd
 
 from ffe.data.barset import FIELDS, TIMES, BarSet, Series, distinct
 from ffe.errors import LookAhead, StrategyError
-from ffe.model import Bar, Bars, Instrument, InstrumentId, Nanos, Signal, Universe
+from ffe.model import Bar, Bars, Instrument, InstrumentId, Nanos, Signal
 from ffe.strategy import Columns, Precomputed, Signals, Strategy, View, rows, speaking
 
 SIGNAL_SAMPLE, OTHER_SAMPLE = 200, 50
@@ -82,8 +82,8 @@ def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions:
 class Tailing:
     """A columnar strategy heard bar by bar, from its tail alone: what its backtest was checked to decide."""
 
-    def __init__(self, strategy: Strategy, universe: Universe, interval: Nanos) -> None:
-        self.strategy, self.universe, self.interval = strategy, universe, interval
+    def __init__(self, strategy: Strategy, instruments: Sequence[Instrument], interval: Nanos) -> None:
+        self.strategy, self.instruments, self.interval = strategy, instruments, interval
         self._newest: Nanos = -1
 
     def on_event(self, view: View) -> Sequence[Signal]:
@@ -99,7 +99,7 @@ class Tailing:
         return heard
 
     def _decided(self, view: View, time: Nanos) -> list[Signal]:
-        bars = BarSet(tuple(_series(self.universe[id], self.interval, view.bars(id)) for id in view.instruments))
+        bars = BarSet(tuple(_series(i, self.interval, view.bars(i.id)) for i in self.instruments))
         names, seen = _names(bars), Tails(bars, self.strategy.warmup).at(time)
         decided = rows(_ask(self.strategy, seen, names), seen.index, names, self.strategy.name)
         return [signal for row, _, signal in decided if row == len(seen.index) - 1]

@@ -44,6 +44,7 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    Ticket,
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
@@ -264,10 +265,17 @@ class Slots:
     def restore(self, state: SlotsState) -> None:
         """Go on from a state. Whether an order under way is still what it was is not known until its venue says so."""
         self._orders = dict(state.orders)
+        self._trades += [None] * (len(state.trades) - len(self._trades))  # more than are allowed now
         for trade in state.trades:
             if trade is not None:
                 flights = tuple(f._replace(unknown=True, not_found=False, leaving=False) for f in trade.flights)
                 self._put(trade._replace(flights=flights, held_back=(), beyond=False))
+
+    def adopt(self, ticket: Ticket) -> None:
+        """An order that somebody else sent for a trade of ours."""
+        if trade := self.trade(ticket.instrument):
+            self._put(trade.with_flight(Flight(ticket.id, ticket.role, ticket.qty, trade.opened, unknown=True)))
+            self._orders[ticket.id] = trade.slot
 
     # ------------------------------------------------------------ what leaves
 

@@ -1,0 +1,155 @@
+"""From settings and keys to the clients of a session's venues. Nothing is asked yet.
+
+Practice accounts and sandboxes are the default, and even they are connected to only by somebody's word on the command
+line; another machine's address needs that word too. Loopback is nobody else's machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ffe.brokers.oanda_broker import OandaBroker
+from ffe.brokers.venue import Past, VenueBroker
+from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, keys_of
+from ffe.errors import ConfigError
+from ffe.model import Account, Instrument, Nanos, Universe, Venue
+from ffe.wire import oanda_wire
+from ffe.wire.connect import ccxt_client
+from ffe.wire.errors import Denied, Unclear
+from ffe.wire.market import Market
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import ccxt
+
+REAL_MONEY = "https://api-fxtrade.oanda.com"
+
+
+class Armed(StrEnum):
+    """What somebody has allowed: nothing beyond this machine, practice accounts, or real money."""
+
+    NOT = "not"
+    SANDBOX = "sandbox"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """Makes clients of one venue: the feed and the broker work in threads of their own, and share none."""
+
+    venue: Venue
+    settings: Settings
+    secrets: Secrets
+    armed: Armed
+
+    def __post_init__(self) -> None:
+        described, name = self.described, self.venue
+        if described.source not in ("ccxt", "oanda"):
+            raise ConfigError(f"{name} is no venue to trade at. Set source in [venues.{name}] to ccxt or oanda.")
+        if self.armed is Armed.NOT and not is_loopback(described.address):
+            raise ConfigError(
+                f"Trading at {name} would connect to {described.address or 'its practice account'}, and nobody has "
+                "said so. Add --sandbox for practice money, or --live with an arming file for real money."
+            )
+
+    @property
+    def described(self) -> VenueSettings:
+        return self.settings.venues[self.venue]
+
+    @property
+    def account_id(self) -> str:
+        """What the account is known by: OANDA's own number, elsewhere a mark of the key that opens it."""
+        if self.described.source == "oanda":
+            return self._needed("OANDA_ACCOUNT_ID", self.secrets.oanda_account_id)
+        return keys_of(self.venue).mark()
+
+    def market(self) -> Market:
+        if self.described.source == "oanda":
+            return oanda_wire.OandaMarket(self.oanda())
+        from ffe.wire.ccxt_wire import CcxtMarket
+
+        return CcxtMarket(self.ccxt())
+
+    def oanda(self) -> oanda_wire.OandaClient:
+        token = self._needed("OANDA_API_KEY", self.secrets.oanda_api_key)
+        home = REAL_MONEY if self.armed is Armed.LIVE else oanda_wire.PRACTICE
+        return oanda_wire.OandaClient(token, self.account_id, self.described.address or home)
+
+    def ccxt(self) -> ccxt.Exchange:
+        client, keys = ccxt_client(self.venue, self.described), keys_of(self.venue)
+        client.apiKey, client.secret, client.password = keys.reveal()
+        if self.armed is not Armed.LIVE and not self.described.address:
+            import ccxt
+
+            try:
+                client.set_sandbox_mode(True)
+            except ccxt.NotSupported:
+                raise ConfigError(f"{self.venue} has no sandbox that ccxt knows: trade there with --live.") from None
+        return client
+
+    def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+        """What the venue says of tick, lot, minimum and fee, and the settings of the rest."""
+        wanted = {i.symbol: i for i in map(self.settings.instrument, symbols)}
+        try:
+            found = self._listed(list(wanted))
+        except (Denied, Unclear) as error:
+            raise ConfigError(f"{self.venue} cannot be traded at: {error}") from error
+        return tuple(merged(listed, wanted[listed.symbol]) for listed in found)
+
+    def _listed(self, symbols: list[str]) -> tuple[Instrument, ...]:
+        if self.described.source == "oanda":
+            return oanda_wire.instruments(self.oanda(), self.venue, symbols)
+        from ffe.wire.ccxt_wire import instruments
+
+        return instruments(self.ccxt(), self.venue, symbols)
+
+    def account(self) -> Account:
+        own = self.described.account(self.venue)
+        return Account(own.venue, own.kind, own.currency, own.horizon, rests_targets=self.described.source == "oanda")
+
+    def broker(self, universe: Universe, clock: Callable[[], Nanos], since: Nanos, past: Past | None) -> VenueBroker:
+        if self.described.source == "oanda":
+            return OandaBroker(universe, self.venue, self.oanda(), clock, past)
+        from ffe.brokers.ccxt_broker import CcxtBroker
+
+        return CcxtBroker(universe, self.venue, self.ccxt(), clock, since, past)
+
+    def _needed(self, name: str, secret: object) -> str:
+        from pydantic import SecretStr
+
+        if not isinstance(secret, SecretStr) or not secret.get_secret_value():
+            raise ConfigError(f"{self.venue} is opened by a key, and {name} is not set: .env or the environment.")
+        return secret.get_secret_value()
+
+
+def merged(listed: Instrument, described: Instrument) -> Instrument:
+    """Tick, lot, minimum, margin and fee are the venue's word; hours, spread and what a simulation needs are ours."""
+    return Instrument(
+        listed.venue, listed.symbol, described.asset_class, listed.base, listed.quote, described.hours, listed.tick,
+        listed.lot, listed.minimum_qty, listed.minimum_notional, listed.shortable, described.spread,
+        described.slippage, listed.fee or described.fee, described.fee_in_base, listed.margin_rate,
+        described.financing_long, described.financing_short, described.funding_hours, 0.0, listed.fee_step,
+    )  # fmt: skip
+
+
+def is_loopback(address: str | None) -> bool:
+    host = urlsplit(address or "").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def connectors(settings: Settings, symbols: Sequence[str], secrets: Secrets, armed: Armed) -> list[Connector]:
+    """One for each venue of these symbols. ConfigError before anything is opened."""
+    venues = sorted({settings.instrument(symbol).venue for symbol in symbols})
+    if not venues:
+        raise ConfigError(f"No symbol is named: say which to trade, as they stand in {CONFIG_FILE}.")
+    return [Connector(venue, settings, secrets, armed) for venue in venues]

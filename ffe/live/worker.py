@@ -1,0 +1,181 @@
+"""The engine's process: recover, then run the one loop until the supervisor says that it ends.
+
+It is started by the supervisor with a task and a socket, and dies with it: without a supervisor nobody could stop it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence, Set
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from ffe.config import Secrets, Settings, load_settings
+from ffe.engine import Engine, EngineState, run
+from ffe.errors import ConfigError, FfeError
+from ffe.feeds.agenda import Wanted
+from ffe.feeds.merge import Venues, merge
+from ffe.feeds.poll import PollFeed, steady
+from ffe.hours import interval_of
+from ffe.live.background import BackgroundBroker
+from ffe.live.connect import Armed, Connector, connectors
+from ffe.live.desk import Desk
+from ffe.live.life import Life
+from ffe.live.link import Link
+from ffe.live.permit import Permit
+from ffe.live.recovery import Left, left_in
+from ffe.live.setup import Setup
+from ffe.model import Act, InstrumentId, Nanos
+from ffe.records.encode import build, encode_value
+from ffe.records.journal import LiveJournal
+from ffe.research.find import strategy_of, with_parameters
+
+log = logging.getLogger(__name__)
+
+DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
+PATIENCE_SECONDS = 5.0
+
+
+class Task(BaseModel):
+    """What to trade: the supervisor hands it over. It holds no secret."""
+
+    strategy: str
+    parameters: dict[str, str] = {}
+    symbols: list[str]
+    interval: str
+    config: Path | None = None
+    armed: Armed = Armed.NOT
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A session, assembled."""
+
+    setup: Setup
+    engine: Engine
+    journal: LiveJournal
+    feed: PollFeed
+    brokers: Sequence[BackgroundBroker]
+    desk: Desk
+
+
+def main() -> None:
+    task, link = Task.model_validate_json(sys.argv[1]), Link(socket.socket(fileno=int(sys.argv[2])))
+    _die_with(int(sys.argv[3]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and says what is to be done
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        trade(task, link)
+    except FfeError as error:
+        link.say(life=Life.FAILED, failed=f"{type(error).__name__}: {error}")
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)  # a thread that still waits for a venue has nothing more to say
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIES_WITH_ITS_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def trade(task: Task, link: Link) -> None:
+    """A session from its recovery to its end."""
+    settings = load_settings(task.config)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(settings.data_folder / "engine.lock", timeout=PATIENCE_SECONDS))
+        except Timeout:
+            raise ConfigError(f"{settings.data_folder}: an engine still writes here. End it first.") from None
+        parts = assemble(task, settings, link)
+        venues = Venues(parts.setup.universe, parts.brokers, parts.engine.gatekeeper.approvals)
+        parts.desk.open()
+        try:
+            run(merge(parts.feed, parts.desk, venues, _awaited(parts.engine)), parts.engine, venues, parts.journal)
+        finally:
+            for broker in parts.brokers:
+                broker.stop(PATIENCE_SECONDS)
+            parts.journal.close()
+        link.say(farewell=parts.desk.farewell())
+        parts.desk.turn(Life.STOPPED)
+
+
+def assemble(task: Task, settings: Settings, link: Link) -> Parts:
+    """Recovery: read the journal, prime the engine, make what speaks to the venues. Nothing is sent yet."""
+    link.say(life=Life.RECOVERING)
+    left, clock = left_in(settings.data_folder), steady()
+    symbols = list(dict.fromkeys([*task.symbols, *left.held()]))
+    found = connectors(settings, symbols, Secrets(), task.armed)
+    setup = _setup(task, settings, found, symbols, clock())
+    feed = _feed(setup, found, clock)
+    stamp = setup.stamp()
+    engine, journal = recovered(setup, stamp.session, left, feed)
+    permit, desk = Permit(settings.data_folder), Desk(engine, feed, link)
+    if not permit.is_given and "emergency stop" not in engine.guard.latches:
+        desk.give({"act": Act.EMERGENCY_STOP, "by": "the latch, which outlived its process"})
+    book = left.book(setup.universe, settings.rules.gate.drawdown_window_days)
+    brokers = []
+    for connector in found:
+        broker = connector.broker(
+            setup.universe, feed.time, left.since(setup.opened), left.past(connector.venue, book)
+        )  # fmt: skip
+        broker.permit = permit.held
+        brokers.append(BackgroundBroker(broker, feed.wake))
+    return Parts(setup, engine, journal, feed, brokers, desk)
+
+
+def recovered(setup: Setup, session: str, left: Left, feed: PollFeed) -> tuple[Engine, LiveJournal]:
+    """An engine that knows the past and goes on from where the last one ended, and its journal, opened so far."""
+    engine, now = setup.engine(session), feed.time()
+    past = feed.prime(now, setup.warmup)
+    for series, what in past.missing.items():
+        log.warning("%s: the past is not whole: %s. What needs it refuses.", series, what)
+    for event in past.events:
+        engine.prime(event)
+    if left.state is not None:
+        engine.restore(build(EngineState, left.state), left.sent)
+    root = setup.settings.data_folder
+    journal = LiveJournal(root, setup.stamp(), setup.head(), lambda: encode_value(engine.save()))
+    for event in past.events:
+        journal.prime(event, now)
+    journal.resume(now)
+    return engine, journal
+
+
+def _setup(task: Task, settings: Settings, found: Sequence[Connector], symbols: Sequence[str], now: Nanos) -> Setup:
+    strategy = with_parameters(strategy_of(task.strategy), task.parameters)
+    wanted = {settings.instrument(symbol).id for symbol in task.symbols}
+    listed = [i for c in found for i in c.instruments([s for s in symbols if settings.instrument(s).venue == c.venue])]
+    traded = tuple(i for i in listed if i.id in wanted)
+    others = tuple(i for i in listed if i.id not in wanted)
+    accounts = tuple(connector.account() for connector in found)
+    return Setup(strategy, traded, others, accounts, interval_of(task.interval), settings, now)
+
+
+def _feed(setup: Setup, found: Sequence[Connector], clock: object) -> PollFeed:
+    wanted = [Wanted(instrument, setup.interval) for instrument in setup.universe]
+    markets = {connector.venue: connector.market() for connector in found}
+    return PollFeed(markets, wanted, setup.hours, clock)  # type: ignore[arg-type]
+
+
+def _awaited(engine: Engine):  # type: ignore[no-untyped-def]
+    """Whose prices are asked for most often: what waits, and what is open."""
+
+    def awaited() -> Set[InstrumentId]:
+        return {*engine.awaited(), *(trade.instrument for trade in engine.slots.trades())}
+
+    return awaited
+
+
+if __name__ == "__main__":
+    main()
