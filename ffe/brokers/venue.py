@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ffe.model import (
@@ -100,6 +101,8 @@ class VenueBroker(ABC):
         self._is_unheard = False  # it failed, and since then no look has been answered
         self._is_answered = False  # since the look under way began
         self._busy_until: Nanos = 0
+        # Whether an entry may leave, asked at the last moment; as long as the answer is held, it is leaving.
+        self.permit: Callable[[], AbstractContextManager[bool]] = partial(nullcontext, True)
 
     @property
     def venue(self) -> Venue:
@@ -200,7 +203,11 @@ class VenueBroker(ABC):
     def _perform(self, order: AnyOrder) -> None:
         match order:
             case Enter():
-                self._enter(order)
+                with self.permit() as is_given:
+                    if is_given:
+                        self._enter(order)
+                    else:
+                        self._say(Withheld(self.clock(), self._venue, order.id, "entries are stopped"))
             case Exit():
                 self._exit(order)
             case Protect():

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence, Set
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def assemble(task: Task, settings: Settings, link: Link) -> Parts:
         broker = connector.broker(
             setup.universe, feed.time, left.since(setup.opened), left.past(connector.venue, book)
         )  # fmt: skip
-        broker.permit = permit.held
+        broker.permit = lambda: permit.held() if desk.takes_entries else nullcontext(False)
         brokers.append(BackgroundBroker(broker, feed.wake))
     return Parts(setup, engine, journal, feed, brokers, desk)
 
