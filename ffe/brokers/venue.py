@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from ffe.model import (
@@ -83,6 +82,10 @@ class Placed:
         return self.order.instrument
 
 
+def always() -> AbstractContextManager[bool]:
+    return nullcontext(True)
+
+
 class VenueBroker(ABC):
     """One account at one live venue; subclasses speak its language. clock tells the time of an answer."""
 
@@ -102,7 +105,7 @@ class VenueBroker(ABC):
         self._is_answered = False  # since the look under way began
         self._busy_until: Nanos = 0
         # Whether an entry may leave, asked at the last moment; as long as the answer is held, it is leaving.
-        self.permit: Callable[[], AbstractContextManager[bool]] = partial(nullcontext, True)
+        self.permit: Callable[[], AbstractContextManager[bool]] = always
 
     @property
     def venue(self) -> Venue:

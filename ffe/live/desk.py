@@ -127,15 +127,7 @@ class Desk:
     def farewell(self) -> str:
         """How the account is left."""
         trades = self.engine.slots.trades()
-        lines = [
-            f"{t.instrument}: {t.side.name.lower()} {t.qty:g}, "
-            + (
-                f"its stop rests at the venue at {t.stop:g}"
-                if t.qty and is_protected(t)
-                else f"NOT PROTECTED: {t.state}"
-            )
-            for t in trades
-        ]
+        lines = [f"{t.instrument}: {t.side.name.lower()} {t.qty:g}, {_left(t)}" for t in trades]
         return "\n".join(["Stopped." + ("" if trades else " Nothing of ours is open."), *lines])
 
     @property
@@ -146,6 +138,11 @@ class Desk:
 def is_protected(trade: Trade) -> bool:
     """Flat, or behind a stop that the venue has confirmed, with nothing else under way."""
     return not trade.flights if not trade.qty else trade.is_calm
+
+
+def _left(trade: Trade) -> str:
+    rests = trade.qty and is_protected(trade)
+    return f"its stop rests at the venue at {trade.stop:g}" if rests else f"NOT PROTECTED: {trade.state}"
 
 
 def _read(said: Said, time: Nanos) -> Command | None:
