@@ -111,6 +111,77 @@ def replay(
     raise typer.Exit(1)
 
 
+# ---------------------------------------------------------------- a session that runs
+
+
+@app.command()
+def status(config: ConfigOption = None) -> None:
+    """Show what the session of this data folder does."""
+    from ffe.live.client import ask
+    from ffe.live.show import show_status
+
+    for said in ask(_settings(config).data_folder, "status"):
+        show_status(said)
+
+
+@app.command()
+def stop(
+    force: Annotated[
+        bool, typer.Option("--force", help="Emergency stop: latch, close all that is ours, done when venues show flat.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """End the session; what is open stays, behind the stops that rest at its venues."""
+    from ffe.live import client
+
+    settings = _settings(config)
+    if force:
+        client.force(settings.data_folder, settings, typer.echo)
+    else:
+        _tell(settings.data_folder, "end")
+
+
+@app.command("close-all")
+def close_all(config: ConfigOption = None) -> None:
+    """Close all that is ours at market, and go on."""
+    _tell(_settings(config).data_folder, "close_all")
+
+
+@app.command("re-arm")
+def re_arm(config: ConfigOption = None) -> None:
+    """Clear every latch: entries may leave again."""
+    _tell(_settings(config).data_folder, "re_arm")
+
+
+def _tell(folder: Path, act: str) -> None:
+    from ffe.live.client import ask
+
+    for said in ask(folder, act):
+        typer.echo(said.get("said"))
+        if said.get("done") is False:
+            raise typer.Exit(1)
+
+
+@app.command()
+def arm(
+    file: Annotated[Path, typer.Argument(help="Where to write the arming file.")],
+    symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="What will be traded.")],
+    config: ConfigOption = None,
+) -> None:
+    """Sign these settings and accounts for a day of real money: `python -m ffe.live … --live --arming FILE`."""
+    import time
+
+    from ffe.config import Secrets
+    from ffe.hours import stamp
+    from ffe.live.arming import arm as sign
+    from ffe.live.connect import Armed, connectors
+
+    settings = _settings(config)
+    names = [name for item in symbols for name in item.split(",") if name]
+    signed = sign(file, settings, names, connectors(settings, names, Secrets(), Armed.LIVE), time.time_ns())
+    typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
+
+
 @app.command("config")
 def print_config(config: ConfigOption = None) -> None:
     """Print every setting with its value, as JSON."""

@@ -13,7 +13,21 @@ from typing import cast
 
 from ffe.book import REMEMBERED, Book, BookState
 from ffe.brokers.venue import Past
-from ffe.model import InstrumentId, Nanos, OrderId, Price, Qty, Role, Side, Ticket, Universe, Venue
+from ffe.model import (
+    Account,
+    Currency,
+    Instrument,
+    InstrumentId,
+    Nanos,
+    OrderId,
+    Price,
+    Qty,
+    Role,
+    Side,
+    Ticket,
+    Universe,
+    Venue,
+)
 from ffe.records.chain import Line, as_line, day_files
 from ffe.records.encode import Json, build, loads
 from ffe.records.reader import texts
@@ -28,6 +42,7 @@ class Leftover:
     order: OrderId
     role: Role
     qty: Qty
+    sent: Nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,14 @@ class Left:
         """Every order of the trades that are open."""
         rows = cast(list[list[str]], _object(self.state["slots"])["orders"]) if self.state else []
         return frozenset([*(OrderId(row[0]) for row in rows), *(ticket.id for ticket in self.sent)])
+
+    def universe(self) -> Universe:
+        """What the newest session could trade, and held."""
+        assert self.head is not None
+        rows = [*cast(list[Object], self.head["traded"]), *cast(list[Object], self.head["others"])]
+        instruments = tuple(build(Instrument, row) for row in rows)
+        accounts = tuple(build(Account, row) for row in cast(list[Object], self.head["accounts"]))
+        return Universe(instruments, accounts, Currency(str(self.head["currency"])))
 
     def held(self) -> set[InstrumentId]:
         """Instruments of which something was held, or under way."""

@@ -58,6 +58,7 @@ class Setup:
             "traded": encode_value(self.traded),
             "others": encode_value(self.others),
             "accounts": encode_value(self.accounts),
+            "currency": self.settings.currency,
             "interval": self.interval,
             "opened": self.opened,
             "config": self.settings.as_json(),

@@ -14,10 +14,8 @@ import sys
 from collections.abc import Sequence, Set
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
 
 from ffe.config import Secrets, Settings, load_settings
 from ffe.engine import Engine, EngineState, run
@@ -27,13 +25,14 @@ from ffe.feeds.merge import Venues, merge
 from ffe.feeds.poll import PollFeed, steady
 from ffe.hours import interval_of
 from ffe.live.background import BackgroundBroker
-from ffe.live.connect import Armed, Connector, connectors
+from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
 from ffe.live.setup import Setup
+from ffe.live.task import Task
 from ffe.model import Act, InstrumentId, Nanos
 from ffe.records.encode import build, encode_value
 from ffe.records.journal import LiveJournal
@@ -43,17 +42,6 @@ log = logging.getLogger(__name__)
 
 DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
 PATIENCE_SECONDS = 5.0
-
-
-class Task(BaseModel):
-    """What to trade: the supervisor hands it over. It holds no secret."""
-
-    strategy: str
-    parameters: dict[str, str] = {}
-    symbols: list[str]
-    interval: str
-    config: Path | None = None
-    armed: Armed = Armed.NOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""`python -m ffe.live STRATEGY --symbols …`: the supervisor of a session, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ffe.cli import ConfigOption, _parameters, told
+from ffe.errors import ConfigError
+
+app = typer.Typer(add_completion=False)
+
+LOG = "logs"
+
+
+@app.command()
+def live(
+    strategy: Annotated[str, typer.Argument(help="Where the strategy is, as in strategies/ma_cross.py:MaCross.")],
+    symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="Symbols, comma separated or repeated.")],
+    interval: Annotated[str, typer.Option(help="The bars' interval: 1m, 15m, 1h, 1d.")] = "1h",
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="A parameter, as in fast=20.")] = None,  # noqa: UP045
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Connect to practice accounts and sandboxes.")] = False,
+    real: Annotated[bool, typer.Option("--live", help="Trade real money; needs --arming.")] = False,
+    arming: Annotated[Optional[Path], typer.Option(help="The file that `ffe arm` made.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Trade a strategy at its venues, through the core that its backtests ran."""
+    from ffe.config import Secrets, load_settings
+    from ffe.hours import interval_of
+    from ffe.live import preflight
+    from ffe.live.arming import check
+    from ffe.live.connect import Armed, connectors
+    from ffe.live.supervisor import Supervisor
+    from ffe.live.task import Task
+
+    settings = load_settings(config)
+    names = [name for item in symbols for name in item.split(",") if name]
+    armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
+    interval_of(interval)
+    found = connectors(settings, names, Secrets(), armed)
+    if real:
+        if arming is None:
+            raise ConfigError("--live trades real money, and needs --arming FILE. Make one with `ffe arm`.")
+        typed = typer.prompt("The account's id, to trade real money there", default="", show_default=False)
+        check(arming, settings, names, found, typed, time.time_ns())
+    preflight.check(settings.data_folder)
+    _log_to(Path(LOG), settings.data_folder)
+    task = Task(
+        strategy=strategy, parameters=_parameters(set_ or []), symbols=names, interval=interval, config=config,
+        armed=armed,
+    )  # fmt: skip
+    raise typer.Exit(Supervisor(task, settings, typer.echo).run())
+
+
+def _log_to(folder: Path, data: Path) -> None:
+    """Everything into a file of the owner's, what matters to the terminal as well."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file, screen = logging.FileHandler(folder / "live.log"), logging.StreamHandler()
+    (folder / "live.log").chmod(0o600)
+    screen.setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=logging.INFO, handlers=[file, screen], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+if __name__ == "__main__":
+    with told():
+        app()

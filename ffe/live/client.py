@@ -1,0 +1,74 @@
+"""What the command line says to a session that runs elsewhere, and what it does itself where none answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ffe.config import Settings, load_settings
+from ffe.errors import ConfigError, FfeError
+from ffe.live import control
+from ffe.live.link import Said
+from ffe.live.permit import Permit
+from ffe.live.task import Task
+from ffe.model import Act
+
+OURS = (b"ffe.live", b"ffe/live/__main__.py")  # how our processes are called
+LOCK_SECONDS = 10.0
+
+
+class NoSession(FfeError):
+    pass
+
+
+def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]:
+    """What a session says to a request, until it is done; NoSession where none runs."""
+    link = control.call(
+        folder, act=act, by=f"the command line of {os.getenv('USER', 'somebody')}", instrument=instrument
+    )
+    if link is None:
+        raise NoSession(f"{folder}: no session runs here. Start one: python -m ffe.live STRATEGY --symbols …")
+    for said in link.listen():
+        yield said
+        if "done" in said or act == "status":
+            return
+    raise NoSession(f"{folder}: the session ended before it had answered.")
+
+
+def force(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    """The emergency stop: by the session's own supervisor, or, where none answers, from here. Returns once the venues
+    show flat."""
+    try:
+        for said in ask(folder, Act.EMERGENCY_STOP):
+            say(str(said.get("said")))
+        return
+    except NoSession:
+        say("no supervisor answers: it is done from here")
+    from ffe.live.supervisor import close_all
+
+    Permit(folder).take_away()
+    say("latched: no entry leaves")
+    kill_what_runs(folder)
+    try:
+        with FileLock(folder / "live.lock", timeout=LOCK_SECONDS):
+            task = Task.kept(folder)
+            close_all(folder, task, load_settings(task.config) if task.config else settings, say)
+    except Timeout:
+        raise ConfigError(f"{folder}/live.lock: somebody still holds it. End that process, and try again.") from None
+    say("The venues show flat.")
+
+
+def kill_what_runs(folder: Path) -> None:
+    """End the processes of a session that no longer answers."""
+    for name in ("supervisor.pid", "engine.pid"):
+        with suppress(OSError, ValueError):
+            pid = int((folder / name).read_text())
+            if any(mark in Path(f"/proc/{pid}/cmdline").read_bytes() for mark in OURS):
+                os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
