@@ -83,6 +83,8 @@ class Connector:
     def ccxt(self) -> ccxt.Exchange:
         client, keys = ccxt_client(self.venue, self.described), keys_of(self.venue)
         client.apiKey, client.secret, client.password = keys.reveal()
+        client.has["fetchCurrencies"] = False  # with a key it would ask for networks and withdrawals, which are not ours
+        client.options["fetchMargins"] = False
         if self.armed is not Armed.LIVE and not self.described.address:
             import ccxt
 

@@ -1,0 +1,223 @@
+"""Where live sessions are tested: a loopback Binance whose market moves every second, and real processes that trade it.
+
+Time is real. A session is `python -m ffe.live` in a folder of its own, with its settings and its keys; nothing of it is
+in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffe.live.client import ask
+from ffe.model import DAY, SECOND, Bar, InstrumentId, Nanos
+from tests.venues.binance import Binance
+from tests.venues.matching import Order
+from tests.venues.server import Server
+
+ROOT = Path(__file__).parents[2]
+PRICES = {"BTCUSDT": 50_000.0, "ETHUSDT": 2_500.0, "SOLUSDT": 100.0}
+PAST_DAYS, PAST_SECONDS = 70, 30
+KEY, SECRET = "key", "secret"
+SETTINGS = """
+currency = "USDT"
+[venues.binance]
+source = "ccxt"
+currency = "USDT"
+address = "http://127.0.0.1:{port}"
+horizon_seconds = 3.0
+{instruments}
+{more}
+"""
+INSTRUMENT = """
+[instruments."{base}/USDT"]
+venue = "binance"
+asset_class = "crypto"
+base = "{base}"
+quote = "USDT"
+fee_in_base = true
+"""
+
+
+class Street:
+    def __init__(self, folder: Path, more: str = "", **prices: float) -> None:
+        self.folder, self.more = folder, more
+        self.venue = Binance(cash={"USDT": 100_000.0}, weight_limit=10**9)
+        self.prices = {**PRICES, **prices}
+        self.arrivals: list[tuple[Nanos, str, dict[str, str]]] = []  # requests, by when they came
+        self._ends = threading.Event()
+        self._random = random.Random(7)
+        self.volatility = 1e-4
+        self.logs = 0
+
+    def __enter__(self) -> Street:
+        self.server = Server(self.venue)
+        self.server.__enter__()
+        self._begin()
+        self._market = threading.Thread(target=self._move, name="market", daemon=True)
+        self._market.start()
+        port, coins = self.server.port, [symbol.removesuffix("USDT") for symbol in self.prices]
+        instruments = "".join(INSTRUMENT.format(base=base) for base in coins)
+        settings = SETTINGS.format(port=port, instruments=instruments, more=self.more)
+        (self.folder / "ffe.toml").write_text(settings)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._ends.set()
+        self._market.join(5)
+        self.server.__exit__(*error)
+
+    # ------------------------------------------------------------ the market
+
+    def _begin(self) -> None:
+        today = time.time_ns() // DAY
+        for n, (symbol, price) in enumerate(self.prices.items()):
+            path = np.cumprod(1.0 + 0.01 * np.random.default_rng(n).standard_normal(PAST_DAYS))
+            path = np.round(path * price / path[-1], 2)
+            self.venue.bars[symbol, "1d"] = [
+                _bar(symbol, (today - PAST_DAYS + k) * DAY, DAY, float(close)) for k, close in enumerate(path)
+            ]
+            now = time.time_ns() // SECOND * SECOND
+            self.venue.bars[symbol, "1s"] = [
+                _bar(symbol, now - (PAST_SECONDS - k) * SECOND, SECOND, price) for k in range(PAST_SECONDS)
+            ]
+            self.venue.price(symbol, price)
+
+    def _move(self) -> None:
+        """Every second a bar closes, and the next one opens where the price then is."""
+        while not self._ends.wait(1.0 - time.time() % 1.0):
+            now = time.time_ns() // SECOND * SECOND
+            for symbol in self.prices:
+                self._close(symbol, now)
+
+    def _close(self, symbol: str, now: Nanos) -> None:
+        bars = self.venue.bars[symbol, "1s"]
+        while bars[-1].close_time < now:
+            bars.append(_bar(symbol, bars[-1].close_time, SECOND, self.prices[symbol]))
+        self.prices[symbol] = round(self.prices[symbol] * (1.0 + self.volatility * self._random.gauss(0.0, 1.0)), 2)
+        self.venue.price(symbol, self.prices[symbol])
+
+    # ------------------------------------------------------------ sessions
+
+    def start(self, strategy: str = "Churn", *options: str, symbols: str = "BTC/USDT,ETH/USDT,SOL/USDT") -> Session:
+        self.logs += 1
+        return Session(self, strategy, symbols, options, self.folder / f"out{self.logs}.txt")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ, "PYTHONPATH": str(ROOT), "BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET,
+            "XDG_STATE_HOME": str(self.folder / "state"),
+        }  # fmt: skip
+
+    def ffe(self, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ffe", *command], cwd=self.folder, env=self.env, capture_output=True, text=True,
+            timeout=timeout,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ what is so at the venue
+
+    def held(self, symbol: str) -> float:
+        return float(self.venue.account.held.get(symbol.removesuffix("USDT"), 0))
+
+    def stops(self, symbol: str) -> list[Order]:
+        return [order for order in self.venue.open_orders(symbol) if order.stop]
+
+    def entries(self) -> list[Order]:
+        return [order for order in self.venue.orders if order.side.value == "BUY"]
+
+    def posts(self) -> list[Any]:
+        return [r for r in self.venue.requests if (r.method, r.endpoint) == ("POST", "order")]
+
+    def is_protected(self, symbol: str) -> bool:
+        """Whether one stop rests for all that can be sold; dust needs none."""
+        held, stops = self.held(symbol), self.stops(symbol)
+        if held * self.prices[symbol] < 10.0:
+            return True
+        return len(stops) == 1 and abs(float(stops[0].left) - held) < 1e-4
+
+    def is_flat(self) -> bool:
+        return all(self.held(symbol) * price < 10.0 for symbol, price in self.prices.items())
+
+
+class Session:
+    """One `python -m ffe.live`."""
+
+    def __init__(self, street: Street, strategy: str, symbols: str, options: tuple[str, ...], log: Path) -> None:
+        self.street, self.log = street, log
+        command = [sys.executable, "-m", "ffe.live", f"{ROOT}/tests/live/churn.py:{strategy}", "--symbols", symbols]
+        self._out = log.open("wb")
+        self.process = subprocess.Popen(
+            [*command, "--interval", "1s", *options], cwd=street.folder, env=street.env, stdout=self._out,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    @property
+    def data(self) -> Path:
+        return self.street.folder / "data"
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return dict(next(ask(self.data, "status")))
+        except Exception:
+            return {}
+
+    def until(self, what: Callable[[dict[str, Any]], object], seconds: float = 40.0) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if (status := self.status()) and what(status):
+                return status
+            if self.process.poll() is not None:
+                raise AssertionError(f"the session ended with {self.process.returncode}:\n{self.said}")
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s: {json.dumps(self.status(), indent=1)}\n{self.said}")
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def engine(self) -> int:
+        return int((self.data / "engine.pid").read_text())
+
+    def kill(self, pid: int | None = None) -> None:
+        """kill -9: of the supervisor, and the engine dies with it, or of the engine alone."""
+        with_it = pid if pid is not None else self.process.pid
+        try:
+            os.kill(with_it, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if pid is None:
+            self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(40)
+
+
+@contextmanager
+def session(street: Street, strategy: str = "Churn", *options: str, **more: str) -> Iterator[Session]:
+    """A session that is ended, or killed, in the end."""
+    made = street.start(strategy, *options, **more)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.kill()
+
+
+def _bar(symbol: str, opened: Nanos, interval: Nanos, close: float) -> Bar:
+    return Bar(InstrumentId(f"binance:{symbol}"), interval, opened, opened + interval, close, close, close, close, 1e6)
