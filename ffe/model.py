@@ -60,10 +60,10 @@ class Instrument:
     """One tradable thing on one venue; nothing about it is ever guessed from how its symbol is spelt.
 
     tick is the grid of prices that stops, targets and collars lie on, fee_step the one that fees are cut to (0: none
-    is known, nothing is rounded); spread, slippage and fee are ratios of price; margin_rate is the part of exposure a
-    MARGIN account must cover;
-    financing_* are annual rates that the holder of that side pays (negative: receives); volume_share is the part of a
-    bar's volume an order may take (0: no bound); hours names a calendar ("24/7", "forex", an exchange's MIC).
+    is known, nothing is rounded); maximum_qty is the largest order at market (0: none is known); spread, slippage and
+    fee are ratios of price; margin_rate is the part of exposure a MARGIN account must cover; financing_* are annual
+    rates that the holder of that side pays (negative: receives); volume_share is the part of a bar's volume an order
+    may take (0: no bound); hours names a calendar ("24/7", "forex", an exchange's MIC).
     """
 
     venue: Venue
@@ -87,6 +87,7 @@ class Instrument:
     funding_hours: float = 0.0  # a perpetual's funding interval, counted from 00:00 UTC; 0: none
     volume_share: Ratio = 0.0
     fee_step: float = 0.0
+    maximum_qty: Qty = 0.0
     id: InstrumentId = field(init=False)
 
     def __post_init__(self) -> None:

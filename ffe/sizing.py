@@ -100,6 +100,8 @@ def bounds(
         "concentration": size.concentration_share * left / (price * room.rate),
         "cash" if is_spot else "margin": size.cash_share * room.free / unit,
     }
+    if instrument.maximum_qty:  # of what is held in all: it is to be stopped and sold in one piece
+        found["largest_order"] = instrument.maximum_qty - int(signal.side) * room.exposure / (price * room.rate)
     return found if signal.qty is None else {**found, "strategy": signal.qty}
 
 

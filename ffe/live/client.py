@@ -29,15 +29,17 @@ class NoSession(FfeError):
 
 def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]:
     """What a session says to a request, until it is done; NoSession where none runs."""
-    link = control.call(
-        folder, act=act, by=f"the command line of {os.getenv('USER', 'somebody')}", instrument=instrument
-    )
+    by = f"the command line of {os.getenv('USER', 'somebody')}"
+    link = control.call(folder, act=act, by=by, instrument=instrument)
     if link is None:
         raise NoSession(f"{folder}: no session runs here. Start one: python -m ffe.live STRATEGY --symbols …")
-    for said in link.listen():
-        yield said
-        if "done" in said or act == "status":
-            return
+    try:
+        for said in link.listen():
+            yield said
+            if "done" in said or act == "status":
+                return
+    finally:
+        link.close()
     raise NoSession(f"{folder}: the session ended before it had answered.")
 
 

@@ -83,7 +83,8 @@ class Connector:
     def ccxt(self) -> ccxt.Exchange:
         client, keys = ccxt_client(self.venue, self.described), keys_of(self.venue)
         client.apiKey, client.secret, client.password = keys.reveal()
-        client.has["fetchCurrencies"] = False  # with a key it would ask for networks and withdrawals, which are not ours
+        # With a key it would also ask for networks and margins, which are none of ours.
+        client.has["fetchCurrencies"] = False
         client.options["fetchMargins"] = False
         if self.armed is not Armed.LIVE and not self.described.address:
             import ccxt
@@ -136,6 +137,7 @@ def merged(listed: Instrument, described: Instrument) -> Instrument:
         listed.lot, listed.minimum_qty, listed.minimum_notional, listed.shortable, described.spread,
         described.slippage, listed.fee or described.fee, described.fee_in_base, listed.margin_rate,
         described.financing_long, described.financing_short, described.funding_hours, 0.0, listed.fee_step,
+        listed.maximum_qty,
     )  # fmt: skip
 
 

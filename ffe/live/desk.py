@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ffe.live.life import Life, turned
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ffe.engine import Engine
     from ffe.feeds.poll import PollFeed
 
-TOLD_EVERY: Nanos = SECOND
+TOLD_EVERY_SECONDS = 0.5
 TO_PROTECT: Nanos = 10 * SECOND  # how long an end waits for what is open to be protected
 
 
@@ -30,7 +31,7 @@ class Desk:
         self.engine, self.feed, self.link = engine, feed, link
         self.life = Life.RECOVERING
         self._given: deque[Said] = deque()
-        self._told_at: Nanos = 0
+        self._told_at = 0.0
         self._ends_at: Nanos | None = None
         self._is_to_end = False
 
@@ -71,8 +72,8 @@ class Desk:
     def due(self, time: Nanos) -> Iterable[Command]:
         if self._is_to_end:
             self._wind_up(time)
-        if time >= self._told_at + TOLD_EVERY:
-            self._told_at = time
+        if monotonic() >= self._told_at + TOLD_EVERY_SECONDS:
+            self._told_at = monotonic()
             self._follow()
             self.link.say(status=self.status(time))
         return self._commands(time) if self._given else ()

@@ -56,8 +56,14 @@ def instruments(
             tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
             minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
             spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
+            maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
         ))  # fmt: skip
     return tuple(found)
+
+
+def _maxima(limits: Mapping[str, Any]) -> list[float | None]:
+    """Of any order, and of one at market: what was bought must be sold, and stopped, in one piece."""
+    return [(limits.get(kind) or {}).get("max") for kind in ("amount", "market")]
 
 
 def ask(call: Callable[..., T], *arguments: object) -> T:

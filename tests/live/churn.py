@@ -27,6 +27,17 @@ class Churn(Strategy):
         ]
 
 
+class Idle(Strategy):
+    """Wants nothing."""
+
+    @property
+    def warmup(self) -> int:
+        return 1
+
+    def on_event(self, view: View) -> Sequence[Signal]:
+        return []
+
+
 class Holds(Strategy):
     """Buys one thing once and keeps it."""
 
@@ -45,7 +56,7 @@ class Spins(Holds):
     """Holds, and a while later never comes back from a Python loop."""
 
     seconds: int = 4
-    _since: list[int] = []
+    _since: list[int] = []  # noqa: RUF012 (pydantic copies it)
 
     def on_event(self, view: View) -> Sequence[Signal]:
         if view.position(view.instruments[0]):

@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ffe.live.client import ask
+from ffe.live.client import NoSession, ask
 from ffe.model import DAY, SECOND, Bar, InstrumentId, Nanos
 from tests.venues.binance import Binance
 from tests.venues.matching import Order
@@ -143,11 +143,9 @@ class Street:
         return [r for r in self.venue.requests if (r.method, r.endpoint) == ("POST", "order")]
 
     def is_protected(self, symbol: str) -> bool:
-        """Whether one stop rests for all that can be sold; dust needs none."""
-        held, stops = self.held(symbol), self.stops(symbol)
-        if held * self.prices[symbol] < 10.0:
-            return True
-        return len(stops) == 1 and abs(float(stops[0].left) - held) < 1e-4
+        """Whether stops rest for all that can be sold, and for no more; dust, which no venue takes, has none."""
+        bare = self.held(symbol) - sum(float(order.left) for order in self.stops(symbol))
+        return -1e-9 <= bare * self.prices[symbol] < 10.0 and len(self.stops(symbol)) <= 1
 
     def is_flat(self) -> bool:
         return all(self.held(symbol) * price < 10.0 for symbol, price in self.prices.items())
@@ -159,11 +157,11 @@ class Session:
     def __init__(self, street: Street, strategy: str, symbols: str, options: tuple[str, ...], log: Path) -> None:
         self.street, self.log = street, log
         command = [sys.executable, "-m", "ffe.live", f"{ROOT}/tests/live/churn.py:{strategy}", "--symbols", symbols]
-        self._out = log.open("wb")
-        self.process = subprocess.Popen(
-            [*command, "--interval", "1s", *options], cwd=street.folder, env=street.env, stdout=self._out,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*command, "--interval", "1s", *options], cwd=street.folder, env=street.env, stdout=out,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
 
     @property
     def data(self) -> Path:
@@ -171,8 +169,9 @@ class Session:
 
     def status(self) -> dict[str, Any]:
         try:
-            return dict(next(ask(self.data, "status")))
-        except Exception:
+            with closing(ask(self.data, "status")) as said:
+                return dict(next(said))
+        except NoSession:
             return {}
 
     def until(self, what: Callable[[dict[str, Any]], object], seconds: float = 40.0) -> dict[str, Any]:
