@@ -182,12 +182,13 @@ class Ledger:
         self, fill: Fill, held: Position, left: Position, closed: Qty, per_quote: float, per_own: float
     ) -> Position:
         """A MARGIN account turns a realised gain into its own currency at once: at the venue's rate, where it says
-        one. A venue that counts by trade says the gain itself; what is left then has the average of its own trades."""
+        one. A venue that counts by trade says the gain itself; where that is more than rounding away from ours, what is
+        left has the average of its own trades."""
         turned = per_quote / per_own if fill.rate is None else fill.rate
         amount = gain = closed * (fill.price - held.average) * turned
-        if fill.pl is not None:
+        if fill.pl is not None and not abs(fill.pl - gain) <= CENT:
             amount = fill.pl
-            if abs(amount - gain) > CENT and left.qty * held.qty > 0.0 and turned > 0.0:
+            if left.qty * held.qty > 0.0 and turned > 0.0:
                 left = replace(left, average=held.average + (amount - gain) / turned / left.qty)
         self.move_cash(self.account.currency, amount, per_own)
         self.realised += amount * per_own

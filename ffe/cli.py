@@ -4,14 +4,13 @@ traceback."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ffe.errors import ConfigError, FfeError
+from ffe.command import ConfigOption, parameters, told
+from ffe.errors import ConfigError
 
 if TYPE_CHECKING:
     from ffe.config import Settings
@@ -24,7 +23,6 @@ decisions_app = typer.Typer(no_args_is_help=True, help="Why it traded, and why i
 app.add_typer(data_app, name="data")
 app.add_typer(decisions_app, name="decisions")
 
-ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="Settings file; ffe.toml where there is one.")]  # noqa: UP045
 RunOption = Annotated[Optional[Path], typer.Option("--run", help="A run's folder; the newest run where none is named.")]  # noqa: UP045
 
 
@@ -32,19 +30,6 @@ def main() -> None:
     """The entry point."""
     with told():
         app(standalone_mode=True)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn what a caller can fix into one message on stderr."""
-    try:
-        yield
-    except FfeError as error:
-        from rich.console import Console
-
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
 
 
 def _settings(config: Path | None, data: Path | None = None) -> Settings:
@@ -73,7 +58,7 @@ def backtest(
     from ffe.research.show import progress_bar, show
 
     settings = _settings(config)
-    chosen = with_parameters(strategy_of(strategy), _parameters(set_ or []))
+    chosen = with_parameters(strategy_of(strategy), parameters(set_ or []))
     bars = load_bars(
         [name for item in symbols for name in item.split(",") if name], interval, since, until, config=settings
     )
@@ -83,13 +68,6 @@ def backtest(
     if plot is not None:
         result.plot(plot)
         typer.echo(f"Picture: {plot}")
-
-
-def _parameters(given: list[str]) -> dict[str, str]:
-    wrong = [item for item in given if "=" not in item]
-    if wrong:
-        raise ConfigError(f"--set {wrong[0]}: write it as name=value, as in --set fast=20.")
-    return dict(item.split("=", 1) for item in given)
 
 
 @app.command()

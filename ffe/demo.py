@@ -163,7 +163,7 @@ def _next_steps(result: Result, stress: Result, picture: Path, other: Path) -> N
 
 
 if __name__ == "__main__":
-    from ffe.cli import told
+    from ffe.command import told
 
     with told():
         main()

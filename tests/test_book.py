@@ -211,10 +211,10 @@ def test_venue_that_counts_by_trade_says_what_it_realised_and_leaves_the_average
     assert new.equity == close_to(before) and identity_holds(new)
 
 
-def test_cent_that_a_venue_rounds_moves_no_average() -> None:
+def test_cent_that_a_venue_rounds_moves_nothing() -> None:
     new = book(deposit(OANDA, 1_000.0), filled(fill(EURUSD, 2.0, 1.25)))
     new.apply(filled(replace(fill(EURUSD, -1.0, 1.5), pl=0.2599)))
-    assert new.cash(OANDA, USD) == 1_000.2599 and new.ours(EURUSD.id).average == 1.25
+    assert new.cash(OANDA, USD) == 1_000.25 and new.ours(EURUSD.id).average == 1.25
 
 
 @pytest.mark.parametrize("unknown", [0.0, NAN])

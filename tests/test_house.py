@@ -35,6 +35,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "limits": set(),
     "ports": {"model"},
     "rounding": {"model"},
+    "command": {"errors"},
     "session": {"model"},
     "wire": {"model", "errors", "hours"},
     "connect": {"model", "errors", "config", "wire"},
@@ -53,7 +54,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "feeds": {"model", "errors", "kernels", "ports", "book", "hours", "data", "wire"},
     "config": {"model", "errors", "limits"},
     "research": CORE | EDGE | {"indicators"},
-    "live": CORE | EDGE | {"indicators", "research"},
+    "live": CORE | EDGE | {"indicators", "research", "command"},
     "api": CORE | EDGE | {"live", "research"},
 }  # cli, demo, __main__ and the public door may know everybody
 

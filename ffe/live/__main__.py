@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ffe.cli import ConfigOption, _parameters, told
+from ffe.command import ConfigOption, parameters, told
 from ffe.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
@@ -50,7 +50,7 @@ def live(
     preflight.check(settings.data_folder)
     _log_to(Path(LOG), settings.data_folder)
     task = Task(
-        strategy=strategy, parameters=_parameters(set_ or []), symbols=names, interval=interval, config=config,
+        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, config=config,
         armed=armed,
     )  # fmt: skip
     raise typer.Exit(Supervisor(task, settings, typer.echo).run())
