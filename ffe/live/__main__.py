@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Annotated, Optional
@@ -13,8 +12,6 @@ from ffe.command import ConfigOption, parameters, told
 from ffe.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
-
-LOG = "logs"
 
 
 @app.command()
@@ -34,6 +31,7 @@ def live(
     from ffe.live import preflight
     from ffe.live.arming import check
     from ffe.live.connect import Armed, connectors
+    from ffe.live.logs import log_to
     from ffe.live.supervisor import Supervisor
     from ffe.live.task import Task
 
@@ -48,23 +46,12 @@ def live(
         typed = typer.prompt("The account's id, to trade real money there", default="", show_default=False)
         check(arming, settings, names, found, typed, time.time_ns())
     preflight.check(settings.data_folder)
-    _log_to(Path(LOG), settings.data_folder)
+    log_to()
     task = Task(
         strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, config=config,
         armed=armed,
     )  # fmt: skip
     raise typer.Exit(Supervisor(task, settings, typer.echo).run())
-
-
-def _log_to(folder: Path, data: Path) -> None:
-    """Everything into a file of the owner's, what matters to the terminal as well."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file, screen = logging.FileHandler(folder / "live.log"), logging.StreamHandler()
-    (folder / "live.log").chmod(0o600)
-    screen.setLevel(logging.WARNING)
-    logging.basicConfig(
-        level=logging.INFO, handlers=[file, screen], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
 
 
 if __name__ == "__main__":

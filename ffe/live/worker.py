@@ -29,6 +29,7 @@ from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link
+from ffe.live.logs import log_to
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
 from ffe.live.setup import Setup
@@ -61,6 +62,7 @@ def main() -> None:
     _die_with(int(sys.argv[3]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and says what is to be done
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log_to()
     try:
         trade(task, link)
     except FfeError as error:
