@@ -304,6 +304,8 @@ def test_a_clock_that_jumps_makes_no_bar_appear_early(coins: Coins, jump: Nanos)
         assert not isinstance(said, Bars) or all(bar.close_time <= at for bar in said.bars)
     times = [said.time for said in stage.seen]
     assert times == sorted(times)
+    quoted = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Quotes)]
+    assert max(b - a for a, b in pairwise(quoted)) <= 15 * SECOND  # whatever it says, open trades are watched
     if jump > 0:
         assert stage.given(coins.btc) == given[:6]
 
