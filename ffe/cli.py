@@ -72,7 +72,8 @@ def backtest(
 
 @app.command()
 def replay(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, or the data folder of live sessions.")],
+    session: Annotated[str | None, typer.Option(help="A live session's name; the newest where none is named.")] = None,
     other_code: Annotated[
         bool, typer.Option("--other-code", help="Also if another version of the code ran it.")
     ] = False,
@@ -81,7 +82,12 @@ def replay(
     """Run a run again from its journal and compare every byte; nothing is sent anywhere."""
     from ffe.research.rerun import plan_of, rerun
 
-    difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code), other_code)
+    if (run / "journal").is_dir():
+        from ffe.live.rerun import rerun as rerun_session
+
+        difference = rerun_session(run, session, other_code)
+    else:
+        difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code), other_code)
     if difference is None:
         typer.echo(f"{run}: the same bytes{', the version of the code aside' if other_code else ''}.")
         return

@@ -141,7 +141,8 @@ def _after(left: Left, line: Line) -> Left:
     if isinstance(head, Mapping) and "strategy" in head:  # not a supervisor's own
         left = Left(str(line.body["session"]), head, left.state, left.sent)
     if isinstance(state := line.body.get("state"), Mapping):
-        return Left(left.session, left.head, state)
+        sent = cast(list[Object], line.body.get("sent", []))
+        return Left(left.session, left.head, state, tuple(build(Ticket, row) for row in sent))
     if line.kind == "step":
         return Left(left.session, left.head, left.state, (*left.sent, *_sent(line.body)))
     return left

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from filelock import FileLock, Timeout
 
 from ffe.config import Secrets, Settings, load_settings
-from ffe.engine import Engine, EngineState, run
+from ffe.engine import Engine, run
 from ffe.errors import ConfigError, FfeError
 from ffe.feeds.agenda import Wanted
 from ffe.feeds.merge import Venues, merge
@@ -32,10 +32,11 @@ from ffe.live.link import Link
 from ffe.live.logs import log_to
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
+from ffe.live.rerun import restore
 from ffe.live.setup import Setup
 from ffe.live.task import Task
 from ffe.model import Act, InstrumentId, Nanos
-from ffe.records.encode import build, encode_value
+from ffe.records.encode import encode_value
 from ffe.records.journal import LiveJournal
 from ffe.research.find import strategy_of, with_parameters
 
@@ -132,13 +133,12 @@ def recovered(setup: Setup, session: str, left: Left, feed: PollFeed) -> tuple[E
         log.warning("%s: the past is not whole: %s. What needs it refuses.", series, what)
     for event in past.events:
         engine.prime(event)
-    if left.state is not None:
-        engine.restore(build(EngineState, left.state), left.sent)
+    restore(engine, left.state, left.sent)
     root = setup.settings.data_folder
     journal = LiveJournal(root, setup.stamp(), setup.head(), lambda: encode_value(engine.save()))
     for event in past.events:
         journal.prime(event, now)
-    journal.resume(now)
+    journal.resume(now, left.state, encode_value(left.sent))
     return engine, journal
 
 

@@ -269,10 +269,10 @@ class LiveJournal(_Keeper):
         self._open(now)
         self._enter(self._file, 0, "prime", encode_event(event))
 
-    def resume(self, now: Nanos) -> None:
-        """The state that the session goes on from."""
+    def resume(self, now: Nanos, state: Json, sent: Json) -> None:
+        """The state that the session goes on from (null: from none), and the orders that were sent after it."""
         self._open(now)
-        self._enter(self._file, 0, "resume", canonical({"state": self._state()}))
+        self._enter(self._file, 0, "resume", canonical({"sent": sent, "state": state}))
 
     def event(self, event: Event) -> None:
         self._open(event.time)

@@ -1,0 +1,141 @@
+"""A live session run again from its journal: every line and every decision must be the same bytes. Nothing is sent."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import cast
+
+from ffe.engine import Engine, EngineState, run
+from ffe.errors import RecordError
+from ffe.live.setup import setup_of
+from ffe.model import Bars, Event, Ticket
+from ffe.records.chain import Line, day_files
+from ffe.records.encode import Json, Stamp, build, decode_event, encode_value
+from ffe.records.journal import LiveJournal
+from ffe.records.reader import lines
+from ffe.records.replay import Difference
+from ffe.research.code import code_version
+from ffe.research.rerun import Nowhere
+
+Object = dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The lines of one session: where they begin, and each with its file's name."""
+
+    rows: Sequence[tuple[str, Line]]
+
+    @property
+    def head(self) -> Object:
+        return dict(next(line.body for _, line in self.rows if line.kind == "head"))
+
+    @property
+    def begins(self) -> tuple[str, int]:
+        """File and number of the first line."""
+        file, line = self.rows[0]
+        return file, line.n
+
+    def of(self, kind: str) -> list[Line]:
+        return [line for _, line in self.rows if line.kind == kind]
+
+
+def rerun(root: Path, session: str | None = None, other_code: bool = False) -> Difference | None:
+    """None if a session (the newest, or the one whose name begins so), run again, gives the same bytes."""
+    span = span_of(root, session)
+    if span.head["code"] != code_version() and not other_code:
+        raise RecordError(
+            f"{root}: this session was run by {span.head['code']}, this is {code_version()}: only the same code must "
+            "give the same bytes. Check out that version, and replay it there."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        again = Path(scratch)
+        _copy_what_was_before(root, again, span)
+        _run(span, again)
+        return _compared(root, again, span)
+
+
+def span_of(root: Path, session: str | None) -> Span:
+    """The lines of a session, its day's first checkpoint included where it opened that day."""
+    spans: dict[str, list[tuple[str, Line]]] = {}
+    current: list[tuple[str, Line]] = []
+    for where, line in lines(root):
+        file = Path(where.rpartition(":")[0]).name
+        if line.kind in ("head", "checkpoint") and "strategy" in cast(Object, line.body.get("head") or {}):
+            current = spans.setdefault(str(line.body["session"]), [])
+        elif line.kind in ("head", "checkpoint"):
+            current = []  # a supervisor's
+        current.append((file, line))
+    found = [name for name in spans if name.startswith(session or "")]
+    if not found:
+        raise RecordError(
+            f"{root}: no session {session or ''} of trading in its journal. There are {', '.join(spans)}."
+        )
+    return Span(spans[found[-1]])
+
+
+def _copy_what_was_before(root: Path, again: Path, span: Span) -> None:
+    """The chain goes on from there."""
+    (again / "journal").mkdir()
+    first, number = span.begins
+    for path in day_files(root):
+        if path.name < first:
+            shutil.copy(path, again / "journal")
+        elif path.name == first and number > 1:
+            kept = path.read_bytes().splitlines(keepends=True)[: number - 1]
+            (again / "journal" / first).write_bytes(b"".join(kept))
+
+
+def _run(span: Span, again: Path) -> None:
+    head = span.head
+    setup = setup_of(head["head"], again)
+    engine = setup.engine(str(head["session"]))
+    primes = [cast(Bars, decode_event(line.body)) for line in span.of("prime")]
+    for event in primes:
+        engine.prime(event)
+    resumed = span.of("resume")[0].body
+    restore(engine, resumed["state"], [build(Ticket, cast(Object, row)) for row in cast(list[Json], resumed["sent"])])
+    stamp = Stamp(*(str(head[name]) for name in ("session", "code", "config", "data")))
+    journal = LiveJournal(again, stamp, cast(Object, head["head"]), lambda: encode_value(engine.save()))
+    for event in primes:
+        journal.prime(event, setup.opened)
+    journal.resume(setup.opened, resumed["state"], resumed["sent"])
+    events: list[Event] = [decode_event(line.body) for line in span.of("event")]
+    run(events, engine, Nowhere(), journal)
+    journal.close()
+
+
+def restore(engine: Engine, state: Json, sent: Sequence[Ticket]) -> None:
+    """Go on from what an earlier session left, if there was one."""
+    if state is not None:
+        engine.restore(build(EngineState, cast(Object, state)), sent)
+
+
+def _compared(root: Path, again: Path, span: Span) -> Difference | None:
+    """A session that was killed has no end: what its replay has beyond that is no difference."""
+    is_ended = bool(span.of("end"))
+    for file in sorted({file for file, _ in span.rows}):
+        numbers = [line.n for name, line in span.rows if name == file]
+        then = (root / "journal" / file).read_bytes().splitlines()[numbers[0] - 1 : numbers[-1]]
+        now = (again / "journal" / file).read_bytes().splitlines()[numbers[0] - 1 :]
+        now = now if is_ended else now[: len(then)]
+        for n, (a, b) in enumerate(zip_longest(then, now), numbers[0]):
+            if a != b:
+                return Difference(file, n, a and a.decode(), b and b.decode())
+    return _decisions_compared(root / "decisions", again / "decisions", span)
+
+
+def _decisions_compared(then: Path, now: Path, span: Span) -> Difference | None:
+    named = {
+        str(cast(Object, row)["id"]) for line in span.of("step") for row in cast(list[Json], line.body["decisions"])
+    }
+    for path in sorted(now.glob("*.json")):
+        before = then / path.name
+        if path.stem.partition("_")[2] in named and (not before.exists() or before.read_bytes() != path.read_bytes()):
+            return Difference(path.name, 1, before.read_text() if before.exists() else None, path.read_text())
+    return None
