@@ -73,7 +73,7 @@ def backtest(
 @app.command()
 def replay(
     run: Annotated[Path, typer.Argument(help="The run's folder, or the data folder of live sessions.")],
-    session: Annotated[str | None, typer.Option(help="A live session's name; the newest where none is named.")] = None,
+    session: Annotated[str | None, typer.Option(help="A live session's name; else the newest.")] = None,
     other_code: Annotated[
         bool, typer.Option("--other-code", help="Also if another version of the code ran it.")
     ] = False,

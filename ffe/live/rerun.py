@@ -126,14 +126,17 @@ def _compared(root: Path, again: Path, span: Span) -> Difference | None:
         now = now if is_ended else now[: len(then)]
         for n, (a, b) in enumerate(zip_longest(then, now), numbers[0]):
             if a != b:
-                return Difference(file, n, a and a.decode(), b and b.decode())
+                return Difference(file, n, _text(a), _text(b))
     return _decisions_compared(root / "decisions", again / "decisions", span)
 
 
+def _text(line: bytes | None) -> str | None:
+    return None if line is None else line.decode()
+
+
 def _decisions_compared(then: Path, now: Path, span: Span) -> Difference | None:
-    named = {
-        str(cast(Object, row)["id"]) for line in span.of("step") for row in cast(list[Json], line.body["decisions"])
-    }
+    rows = [row for line in span.of("step") for row in cast(list[Object], line.body["decisions"])]
+    named = {str(row["id"]) for row in rows}
     for path in sorted(now.glob("*.json")):
         before = then / path.name
         if path.stem.partition("_")[2] in named and (not before.exists() or before.read_bytes() != path.read_bytes()):
