@@ -787,6 +787,15 @@ def test_f29_that_a_venue_is_heard_again_is_said_once(stage: Stage) -> None:
     assert [type(a) for a in stage.answers if a.order is None][2:] == [Failed, Failed, Heard]
 
 
+def test_f29_a_look_that_has_nothing_to_ask_has_heard_nobody(stage: Stage) -> None:
+    stage.bought()
+    stage.tick(leave(stage.btc))
+    stage.ticks(7)
+    stage.fault(f.Drop(on="GET *", times=2))
+    stage.ticks(2)
+    assert [type(a) for a in stage.answers][-3:] == [Failed, Failed, AccountRead]
+
+
 def test_f30_an_answer_after_we_gave_up_is_none(stage: Stage) -> None:
     stage.bought(f.Slow(1.0, on=ENTRY))
     stage.tick()

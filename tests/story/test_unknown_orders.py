@@ -237,6 +237,25 @@ def test_beyond_the_horizon_a_venue_that_disagrees_latches() -> None:
     assert scene.slots() == {0: (BTC.id, "unknown")}, "what is not proven gone holds its slot"
 
 
+def test_a_fill_that_is_ours_and_of_no_trade_halts() -> None:
+    """More was bought than was sent, and the trade has ended meanwhile."""
+    scene = entered()
+    scene.bar(None, leave(BTC))
+    scene.bar()
+    fill = Fill("late", BTC.id, 1.0, 100.0, 0.0, USD, Cause.ENTRY)
+    told = scene.engine.step(Filled(scene.now, COINS, None, fill, True, ours=True))
+    assert [(c.what, c.after) for c in told.changes] == [("latch reconciliation", "halted")]
+
+
+@pytest.mark.parametrize("ours", [None, False])
+def test_a_fill_by_hand_is_a_disagreement_and_not_ours(ours: bool | None) -> None:
+    scene = entered()
+    scene.bar()
+    fill = Fill("hand", BTC.id, 1.0, 100.0, 0.0, USD, Cause.HAND)
+    told = scene.engine.step(Filled(scene.now, COINS, None, fill, True, ours))
+    assert [c.after for c in told.changes] == ["reducing"] and scene.ours(BTC) == 100.0
+
+
 def test_a_fill_of_an_order_whose_trade_has_ended_halts() -> None:
     """It was proven gone, by everything the venue had said, and filled all the same."""
     scene = entered(Timeout(1), interval=MINUTE)
