@@ -794,6 +794,9 @@ def test_f29_a_look_that_has_nothing_to_ask_has_heard_nobody(stage: Stage) -> No
     stage.fault(f.Drop(on="GET *", times=2))
     stage.ticks(2)
     assert [type(a) for a in stage.answers][-3:] == [Failed, Failed, AccountRead]
+    stage.tick(buy(stage.btc, qty=0.1))
+    told = stage.tick()
+    assert [type(a) for a in told.answers] == [Heard], "when something was asked again"
 
 
 def test_f30_an_answer_after_we_gave_up_is_none(stage: Stage) -> None:
