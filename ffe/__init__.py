@@ -1,4 +1,4 @@
-"""Finance Feedback Engine: one engine core, whose venues are simulated in this version.
+"""Finance Feedback Engine: one engine core for backtests and live sessions.
 
 This is the whole public door, loaded lazily.
 """

@@ -79,11 +79,11 @@ def kill_and_recover(folder: Path, seed: int, times: int) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_recovers_whole(tmp_path: Path) -> None:
+def test_f37_killed_at_random_moments_it_recovers_whole(tmp_path: Path) -> None:
     kill_and_recover(tmp_path, seed=1, times=3)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_a_hundred_random_moments_it_recovers_whole(tmp_path: Path, seed: int) -> None:
+def test_f37_killed_at_a_hundred_random_moments_it_recovers_whole(tmp_path: Path, seed: int) -> None:
     kill_and_recover(tmp_path, seed=100 + seed, times=10)
