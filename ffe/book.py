@@ -557,22 +557,28 @@ class Book:
 
     def restore(self, state: BookState) -> None:
         """Go on from a state; newer marks stay. An account whose opening was cut short is opened again, as if new."""
-        self.opened = set(state.opened)
+        self.opened = set(state.opened) & set(self.ledgers)
         for ledger in state.ledgers:
             if ledger.venue in self.opened:
                 self.ledgers[ledger.venue].restore(ledger)
-        for id, price, time in state.marks:
-            if id in self.universe and time > self.marks.get(id, (NAN, -1))[1]:
-                self.marks[id] = price, time
-        self.unit.restore(state.unit)
-        self.ours_realised, self.day_base = state.ours_realised, state.day_base
         self._seen = {(venue, trade): time for venue, trade, time in state.seen if venue in self.opened}
         self._unvalued = [
             *(flow for flow in state.flows if flow.venue in self.opened),
             *(found for found in state.found if found.venue in self.opened),
         ]
+        self.ours_realised, self.day_base = state.ours_realised, state.day_base
+        self._restore_unit(state)
         self.moves = True
         self.revalue()
+
+    def _restore_unit(self, state: BookState) -> None:
+        """The unit value as it was: what an account that is left out held redeems its units, at the marks of then."""
+        newer = self.marks
+        self.marks = {id: (price, time) for id, price, time in state.marks if id in self.universe}
+        self.unit.restore(state.unit)
+        if any(ledger.venue not in self.opened for ledger in state.ledgers):
+            self.unit.rebase(self._valued()[0])
+        self.marks |= {id: mark for id, mark in newer.items() if mark[1] >= self.marks.get(id, (NAN, -1))[1]}
 
     def breaks(self, read: AccountRead) -> list[str]:
         """Where a venue's own account differs from the book by more than a lot or a cent."""

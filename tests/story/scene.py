@@ -221,7 +221,7 @@ class Scene:
         self.interval, self.now, self.said = interval, start, dict[Nanos, tuple[Signal, ...]]()
         session = Session("story", interval)
         self.engine = Engine(self.universe, self.hours, Precomputed(self.said), rules or Rules(), session)
-        self.last = {i.id: PRICES[i.venue] for i in instruments}
+        self.last, self.past = {i.id: PRICES[i.venue] for i in instruments}, list[Bars]()
         self._prime(past or {})
         held = [(i, Holding(i.id, qty, price)) for i, qty, price in holdings]
         self.brokers = {
@@ -247,7 +247,8 @@ class Scene:
                 for i, path in paths.items()
                 if path is not None and n >= PAST_DAYS - len(path) and path[n - PAST_DAYS] == path[n - PAST_DAYS]
             ]
-            self.engine.prime(Bars(ended, tuple(bars)))
+            self.past.append(Bars(ended, tuple(bars)))
+            self.engine.prime(self.past[-1])
             self.last.update({bar.instrument: bar.close for bar in bars})
 
     # ------------------------------------------------------------ what happens
