@@ -10,9 +10,12 @@ from collections import deque
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, wait
 from queue import SimpleQueue
+from time import monotonic
 
 from ffe.brokers.venue import VenueBroker
 from ffe.model import Answer, Bars, Cancel, InstrumentId, Nanos, Order, Query, Quotes, Venue
+
+READ_EVERY_SECONDS = 300.0
 
 Work = Callable[[], None]
 
@@ -27,6 +30,7 @@ class BackgroundBroker:
         self._leaving: deque[InstrumentId] = deque()  # of orders that wait for the thread
         self._waiting: Set[InstrumentId] = frozenset()
         self._is_to_look = False
+        self._read_at = monotonic() + READ_EVERY_SECONDS
         self._thread = ThreadPoolExecutor(1, f"broker {broker.venue}").submit(self._run)
 
     @property
@@ -66,8 +70,12 @@ class BackgroundBroker:
         wait([self._thread], patience)
 
     def _look(self, market: Bars | Quotes) -> None:
+        """What has happened; and now and then, on quiet days too, whether the account is what the book says."""
         self._is_to_look = False
         self.broker.work(market)
+        if monotonic() >= self._read_at:
+            self._read_at = monotonic() + READ_EVERY_SECONDS
+            self.broker.send(Query(self.venue, None), market.time)
 
     def _run(self) -> None:
         try:

@@ -40,7 +40,7 @@ def withheld(told: Told) -> list[str]:
 # ---------------------------------------------------------------- full
 
 
-def test_a_full_disk_stops_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_f38_a_full_disk_stops_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scene = at_midnight(tmp_path, "/dev/full")
     scene.bar()
     told = scene.bar(None, buy(ETH))
@@ -50,7 +50,7 @@ def test_a_full_disk_stops_entries(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "No space left" in caplog.text and scene.engine.guard.state is TradingState.ACTIVE
 
 
-def test_a_full_disk_stops_no_exit_and_it_is_shouted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_f38_a_full_disk_stops_no_exit_and_it_is_shouted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, leave(BTC))
     scene.bar()
@@ -58,7 +58,7 @@ def test_a_full_disk_stops_no_exit_and_it_is_shouted(tmp_path: Path, caplog: pyt
     assert {record.levelno for record in caplog.records} == {logging.CRITICAL}
 
 
-def test_a_full_disk_stops_no_stop_and_no_emergency(tmp_path: Path) -> None:
+def test_f38_a_full_disk_stops_no_stop_and_no_emergency(tmp_path: Path) -> None:
     scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, buy(BTC, qty=1.0, add=True))
     assert len(scene.command(Act.EMERGENCY_STOP).of(Exit)) == 1
@@ -66,7 +66,7 @@ def test_a_full_disk_stops_no_stop_and_no_emergency(tmp_path: Path) -> None:
     assert scene.at_venue(BTC) == 0.0 and not scene.slots()
 
 
-def test_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Path) -> None:
+def test_f38_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Path) -> None:
     scene = at_midnight(tmp_path, "/dev/full")
     scene.bar(None, buy(ETH))
     (tmp_path / "journal" / "2024-02-06.jsonl").unlink()
@@ -77,7 +77,7 @@ def test_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Path) 
 # ---------------------------------------------------------------- not to be trusted
 
 
-def test_a_failed_fsync_latches_and_is_never_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_f38_a_failed_fsync_latches_and_is_never_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scene = at_midnight(tmp_path, "/dev/null")
     assert withheld(scene.told) == ["an fsync failed"]
     assert [(c.what, c.after) for c in scene.told.changes if c.what.startswith("latch")] == [("latch disk", "halted")]
@@ -86,7 +86,7 @@ def test_a_failed_fsync_latches_and_is_never_tried_again(tmp_path: Path, caplog:
     assert scene.at_venue(ETH) == 0.0 and "an fsync failed" in caplog.text
 
 
-def test_an_entry_decided_in_the_very_step_whose_fsync_fails_never_leaves(tmp_path: Path) -> None:
+def test_f38_an_entry_decided_in_the_very_step_whose_fsync_fails_never_leaves(tmp_path: Path) -> None:
     scene = at_midnight(tmp_path, "/dev/null", buy(ETH))
     assert len(scene.told.of(Enter, ETH)) == 1 and scene.engine.guard.latches.keys() == {"disk"}
     assert sorted(withheld(scene.told)) == ["an fsync failed", "the decision could not be written"]
@@ -94,7 +94,7 @@ def test_an_entry_decided_in_the_very_step_whose_fsync_fails_never_leaves(tmp_pa
     assert scene.at_venue(ETH) == 0.0
 
 
-def test_a_failed_fsync_closes_nothing(tmp_path: Path) -> None:
+def test_f38_a_failed_fsync_closes_nothing(tmp_path: Path) -> None:
     scene = at_midnight(tmp_path, "/dev/null")
     held = scene.ours(BTC)
     told = [scene.bar(), scene.bar({BTC: 101.0})]
@@ -102,7 +102,7 @@ def test_a_failed_fsync_closes_nothing(tmp_path: Path) -> None:
     assert [o.cause for o in scene.bar({BTC: 97.0}).outcomes] == ["stop"]  # watching goes on
 
 
-def test_after_a_failed_fsync_exits_leave(tmp_path: Path) -> None:
+def test_f38_after_a_failed_fsync_exits_leave(tmp_path: Path) -> None:
     scene = at_midnight(tmp_path, "/dev/null")
     scene.bar(None, leave(BTC))
     scene.bar()
@@ -112,7 +112,7 @@ def test_after_a_failed_fsync_exits_leave(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what stands on disk
 
 
-def test_every_decision_is_on_disk_before_its_order_leaves(tmp_path: Path) -> None:
+def test_f38_every_decision_is_on_disk_before_its_order_leaves(tmp_path: Path) -> None:
     journal = LiveJournal(tmp_path, Stamp("story", "0", "c", "d"), {}, dict)
     scene = Scene(BTC, ETH, SOL, disk=journal)
     send, seen = scene.venues.send, []
@@ -129,7 +129,7 @@ def test_every_decision_is_on_disk_before_its_order_leaves(tmp_path: Path) -> No
     assert len(seen) > 6 and all(seen)
 
 
-def test_the_same_session_again_overwrites_nothing(tmp_path: Path) -> None:
+def test_f38_the_same_session_again_overwrites_nothing(tmp_path: Path) -> None:
     """The second session has the first one's name, and so its decisions' names: nothing of it can be written."""
     for n in range(2):
         journal = LiveJournal(tmp_path, Stamp("story", "0", "c", "d"), {}, dict)
@@ -167,7 +167,7 @@ def said(code: str, path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_in_a_backtest_a_full_disk_stops_entries_and_not_exits(tmp_path: Path) -> None:
+def test_f38_in_a_backtest_a_full_disk_stops_entries_and_not_exits(tmp_path: Path) -> None:
     code = """
 scene = Scene(BTC, ETH, disk=RunJournal(path / "run", Stamp("story", "0", "c", "d"), {}))
 scene.bar(None, buy(BTC))
@@ -183,7 +183,7 @@ print(before, scene.at_venue(BTC), scene.at_venue(ETH), [type(o).__name__ for o 
 
 
 @pytest.mark.slow
-def test_a_backtest_on_a_full_disk_ends_with_one_clear_error(tmp_path: Path) -> None:
+def test_f38_a_backtest_on_a_full_disk_ends_with_one_clear_error(tmp_path: Path) -> None:
     code = """
 allow(60_000)
 try:
