@@ -120,7 +120,7 @@ def stop(
 
     settings = _settings(config)
     if force:
-        client.force(settings.data_folder, settings, typer.echo)
+        client.force(settings.data_folder, typer.echo)
     else:
         _tell(settings.data_folder, "end")
 
@@ -155,14 +155,14 @@ def arm(
     """Sign these settings and accounts for a day of real money: `python -m ffe.live … --live --arming FILE`."""
     import time
 
-    from ffe.config import Secrets
+    from ffe.config import load_secrets
     from ffe.hours import stamp
     from ffe.live.arming import arm as sign
     from ffe.live.connect import Armed, connectors
 
     settings = _settings(config)
     names = [name for item in symbols for name in item.split(",") if name]
-    signed = sign(file, settings, names, connectors(settings, names, Secrets(), Armed.LIVE), time.time_ns())
+    signed = sign(file, settings, names, connectors(settings, names, load_secrets(), Armed.LIVE), time.time_ns())
     typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
 
 
@@ -212,7 +212,7 @@ def fetch_data(
     config: ConfigOption = None,
 ) -> None:
     """Load history from the symbols' venues into the cache; what is there already is not asked for again."""
-    from ffe.config import Secrets
+    from ffe.config import load_secrets
     from ffe.data.cache import Cache
     from ffe.data.fetch import fetch
     from ffe.hours import interval_of
@@ -224,7 +224,7 @@ def fetch_data(
     instruments = [settings.instrument(symbol) for symbol in dict.fromkeys(symbols.split(",")) if symbol]
     if not instruments:
         raise ConfigError("No symbol is named: name one or several, as in BTC/USD,ETH/USD.")
-    markets = {venue: market_of(venue, settings, Secrets()) for venue in {i.venue for i in instruments}}
+    markets = {venue: market_of(venue, settings, load_secrets()) for venue in {i.venue for i in instruments}}
     for i in instruments:
         with progress_bar(f"{i.id} {interval}") as progress:
             came = fetch(markets[i.venue], i, step, start, end, Cache(settings.cache_path), progress, now)

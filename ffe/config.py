@@ -12,11 +12,13 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -256,10 +258,17 @@ class Settings(BaseSettings):
         return _built({**_merged(self.model_dump(exclude_unset=True), changes)}, "the changes given")
 
 
+def printable(key: SecretStr) -> SecretStr:
+    """A key goes into a header or an address; what fits into neither would come back in an error's text."""
+    if not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+        raise ValueError("a blank, a line's end or a letter that no key has")
+    return key
+
+
 class Secrets(BaseSettings):
     """What opens venues and data sources; from the environment or `.env` alone."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_file=".env")
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_file=".env", hide_input_in_errors=True)
 
     coinbase_api_key: SecretStr | None = None
     coinbase_api_secret: SecretStr | None = None
@@ -267,15 +276,25 @@ class Secrets(BaseSettings):
     oanda_account_id: SecretStr | None = None
     alpha_vantage_api_key: SecretStr | None = None
 
+    @field_validator("oanda_api_key", "oanda_account_id", "alpha_vantage_api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        return key and printable(key)
+
 
 class Keys(BaseSettings):
     """The key of one exchange: COINBASE_API_KEY, COINBASE_API_SECRET and, where it wants one, COINBASE_API_PASSWORD."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     api_key: SecretStr = SecretStr("")
     api_secret: SecretStr = SecretStr("")
     api_password: SecretStr = SecretStr("")
+
+    @field_validator("api_key", "api_password")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr) -> SecretStr:
+        return printable(key)
 
     def reveal(self) -> tuple[str, str, str]:
         return self.api_key.get_secret_value(), self.api_secret.get_secret_value(), self.api_password.get_secret_value()
@@ -285,10 +304,29 @@ class Keys(BaseSettings):
         return hashlib.sha256(self.api_key.get_secret_value().encode()).hexdigest()[:16]
 
 
+def load_secrets() -> Secrets:
+    """ConfigError where one of them cannot be what it should be."""
+    with _readable():
+        return Secrets()
+
+
+@contextmanager
+def _readable(prefix: str = "") -> Iterator[None]:
+    """What is wrong with a secret, without the secret."""
+    try:
+        yield
+    except ValidationError as error:
+        names = ", ".join(f"{prefix}{problem['loc'][0]}".upper() for problem in error.errors(include_input=False))
+        raise ConfigError(f"{names} in .env or the environment holds a blank, or a sign that no key has.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(".env is no text in UTF-8. Write it again, one NAME=value a line.") from None
+
+
 def keys_of(venue: str) -> Keys:
     """ConfigError where a venue's key is not set."""
     prefix = re.sub(r"\W", "_", venue).upper() + "_"
-    keys = Keys(_env_prefix=prefix, _env_file=".env")
+    with _readable(prefix):
+        keys = Keys(_env_prefix=prefix, _env_file=".env")
     if missing := [name for name, value in zip(("API_KEY", "API_SECRET"), keys.reveal(), strict=False) if not value]:
         raise ConfigError(
             f"{venue} is opened by a key, and {prefix}{missing[0]} is not set. Put it into .env or the environment."
@@ -317,6 +355,8 @@ def _environment() -> dict[str, object]:
     """What FFE_… variables say, of `.env` and over it of the environment; what else stands there is not ours."""
     try:
         found = _merged(DotEnvSettingsSource(Settings, env_file=".env")(), EnvSettingsSource(Settings)())
+    except UnicodeDecodeError:
+        raise ConfigError(".env is no text in UTF-8. Write it again, one NAME=value a line.") from None
     except SettingsError as error:
         raise ConfigError(f"the environment: {error}. Set one number of a section: FFE_GATE__VAR_RATIO=0.04.") from None
     ours = {key: value for key, value in found.items() if key in Settings.model_fields or key.startswith(PREFIX)}

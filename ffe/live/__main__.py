@@ -26,7 +26,7 @@ def live(
     config: ConfigOption = None,
 ) -> None:
     """Trade a strategy at its venues, through the core that its backtests ran."""
-    from ffe.config import Secrets, load_settings
+    from ffe.config import load_secrets, load_settings
     from ffe.hours import interval_of
     from ffe.live import preflight
     from ffe.live.arming import check
@@ -37,18 +37,20 @@ def live(
 
     settings = load_settings(config)
     names = [name for item in symbols for name in item.split(",") if name]
+    if real and sandbox:
+        raise ConfigError("--live is real money and --sandbox is practice money: say one of them.")
     armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
     interval_of(interval)
-    found = connectors(settings, names, Secrets(), armed)
+    found = connectors(settings, names, load_secrets(), armed)
     if real:
         if arming is None:
             raise ConfigError("--live trades real money, and needs --arming FILE. Make one with `ffe arm`.")
-        typed = typer.prompt("The account's id, to trade real money there", default="", show_default=False)
+        typed = {c.venue: typer.prompt(f"The id of the account at {c.venue}, to trade real money there") for c in found}
         check(arming, settings, names, found, typed, time.time_ns())
     preflight.check(settings.data_folder)
     log_to()
     task = Task(
-        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, config=config,
+        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
         armed=armed,
     )  # fmt: skip
     raise typer.Exit(Supervisor(task, settings, typer.echo).run())

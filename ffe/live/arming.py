@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from ffe.config import Settings
 from ffe.errors import ConfigError
 from ffe.hours import stamp
 from ffe.live.connect import Connector
-from ffe.model import HOUR, Nanos
+from ffe.model import HOUR, Nanos, Venue
 from ffe.research.code import code_version
 
 LASTS: Nanos = 24 * HOUR
@@ -69,7 +69,12 @@ def arm(path: Path, settings: Settings, symbols: Sequence[str], connectors: Sequ
 
 
 def check(
-    path: Path, settings: Settings, symbols: Sequence[str], connectors: Sequence[Connector], typed: str, now: Nanos
+    path: Path,
+    settings: Settings,
+    symbols: Sequence[str],
+    connectors: Sequence[Connector],
+    typed: Mapping[Venue, str],
+    now: Nanos,
 ) -> None:
     """ConfigError with everything that is not as it was signed."""
     armed = _read(path)
@@ -81,7 +86,7 @@ def check(
         *(["it was signed for other limits"] if armed.limits != limits_of(settings, symbols) else []),
         *(["it was signed for other settings"] if armed.config != settings.fingerprint() else []),
         *(["it was signed for another version of the code"] if armed.code != code_version() else []),
-        *(["what was typed is not the account's id"] if typed not in accounts.values() or len(accounts) != 1 else []),
+        *(["what was typed is not the account's id"] if dict(typed) != accounts else []),
     ]
     if wrong:
         raise ConfigError(f"{path} does not arm this session: {'; '.join(wrong)}. Nothing was started.")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ffe.config import Settings, load_settings
 from ffe.errors import ConfigError, FfeError
 from ffe.live import control
 from ffe.live.link import Said
@@ -43,7 +42,7 @@ def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]
     raise NoSession(f"{folder}: the session ended before it had answered.")
 
 
-def force(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
+def force(folder: Path, say: Callable[[str], None]) -> None:
     """The emergency stop: by the session's own supervisor, or, where none answers, from here. Returns once the venues
     show flat."""
     try:
@@ -60,7 +59,7 @@ def force(folder: Path, settings: Settings, say: Callable[[str], None]) -> None:
     try:
         with FileLock(folder / "live.lock", timeout=LOCK_SECONDS):
             task = Task.kept(folder)
-            close_all(folder, task, load_settings(task.config) if task.config else settings, say)
+            close_all(folder, task, task.settings, say)
     except Timeout:
         raise ConfigError(f"{folder}/live.lock: somebody still holds it. End that process, and try again.") from None
     say("The venues show flat.")

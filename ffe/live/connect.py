@@ -51,10 +51,17 @@ class Connector:
         described, name = self.described, self.venue
         if described.source not in ("ccxt", "oanda"):
             raise ConfigError(f"{name} is no venue to trade at. Set source in [venues.{name}] to ccxt or oanda.")
-        if self.armed is Armed.NOT and not is_loopback(described.address):
+        if self.armed is Armed.LIVE or is_loopback(described.address):
+            return
+        if self.armed is Armed.NOT:
             raise ConfigError(
                 f"Trading at {name} would connect to {described.address or 'its practice account'}, and nobody has "
                 "said so. Add --sandbox for practice money, or --live with an arming file for real money."
+            )
+        if described.address not in (None, oanda_wire.PRACTICE):
+            raise ConfigError(
+                f"Nobody here knows that {described.address} trades practice money. Take address out of "
+                f"[venues.{name}], for --sandbox knows the venue's own, or trade there with --live."
             )
 
     @property
@@ -91,7 +98,7 @@ class Connector:
 
             try:
                 client.set_sandbox_mode(True)
-            except ccxt.NotSupported:
+            except (ccxt.NotSupported, TypeError):  # of some it lists None
                 raise ConfigError(f"{self.venue} has no sandbox that ccxt knows: trade there with --live.") from None
         return client
 

@@ -7,6 +7,7 @@ what is ours is closed from here. It says done only when the venues show flat.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import selectors
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ffe.config import Secrets, Settings
+from ffe.config import Settings, load_secrets
 from ffe.errors import ConfigError, FfeError, NotWritable, Tampered
 from ffe.live.closer import Closer, Shouted
 from ffe.live.connect import connectors
@@ -160,6 +161,8 @@ class Supervisor:
 
     def _ended(self, code: int) -> None:
         """An engine that fell over is started anew: a start is a recovery. One that falls again and again is not."""
+        if self._link is not None:
+            self._hear_out(self._link)
         self._forget_the_engine()
         if code == 0 or self._is_ending or self._is_failed:
             self._is_ending = True
@@ -170,6 +173,11 @@ class Supervisor:
             self._is_failed = True
             return
         self._start()
+
+    def _hear_out(self, link: Link) -> None:
+        """Its last words, which may have come after we last listened."""
+        while link.is_open:
+            self._listen(link)
 
     def _kill(self) -> None:
         if self._worker is not None:
@@ -299,7 +307,7 @@ class Supervisor:
             watcher.link.say(said=said)
 
     def _accounts(self) -> list[str]:
-        found = connectors(self.settings, self.task.symbols, Secrets(), self.task.armed)
+        found = connectors(self.settings, self.task.symbols, load_secrets(), self.task.armed)
         return [connector.account_id for connector in found]
 
 
@@ -313,9 +321,17 @@ def locked(folder: Path, accounts: Sequence[str]) -> Iterator[None]:
     for place in (folder, places):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        for path in (folder / "live.lock", *(places / f"{account}.lock" for account in sorted(set(accounts)))):
+        for path in (
+            folder / "live.lock",
+            *(places / f"{account}.lock" for account in sorted({*map(_name, accounts)})),
+        ):
             _lock(stack, path)
         yield
+
+
+def _name(account: str) -> str:
+    """Of a lock: an account's id is nobody's business."""
+    return hashlib.sha256(account.encode()).hexdigest()[:16]
 
 
 def _lock(stack: ExitStack, path: Path) -> None:
@@ -404,7 +420,7 @@ def _made(left: Left, task: Task, settings: Settings, journal: Journal, say: Cal
     reducer, session = Reducer(settings.gate), Session(f"closing {left.session} at {time.time_ns()}", 0)
     return [
         Closer(connector, left, reducer, journal, session, time.time_ns, say)
-        for connector in connectors(settings, symbols, Secrets(), task.armed)
+        for connector in connectors(settings, symbols, load_secrets(), task.armed)
         if connector.venue in left.universe().accounts
     ]
 

@@ -1,5 +1,6 @@
 """What a session is to do, as the command line said it: handed to the engine's process, and kept beside the records for
-whoever has to close what it leaves open. It holds no secret."""
+whoever has to close what it leaves open. It holds no secret, and the settings themselves: what was looked at when the
+session was started, and armed, is what every process of it works by, whatever becomes of the file."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from ffe.config import Settings
 from ffe.errors import RecordError
 from ffe.live.connect import Armed
 
@@ -18,11 +20,12 @@ class Task(BaseModel):
     parameters: dict[str, str] = {}
     symbols: list[str]
     interval: str
-    config: Path | None = None
+    settings: Settings
     armed: Armed = Armed.NOT
 
     def keep(self, folder: Path) -> None:
         (folder / FILE).write_text(self.model_dump_json())
+        (folder / FILE).chmod(0o600)
 
     @staticmethod
     def kept(folder: Path) -> Task:

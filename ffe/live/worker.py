@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from ffe.config import Secrets, Settings, load_settings
+from ffe.config import Settings, load_secrets
 from ffe.engine import Engine, run
 from ffe.errors import ConfigError, FfeError
 from ffe.feeds.agenda import Wanted
@@ -82,7 +82,7 @@ def _die_with(parent: int) -> None:
 
 def trade(task: Task, link: Link) -> None:
     """A session from its recovery to its end."""
-    settings = load_settings(task.config)
+    settings = task.settings
     with ExitStack() as stack:
         try:
             stack.enter_context(FileLock(settings.data_folder / "engine.lock", timeout=PATIENCE_SECONDS))
@@ -106,7 +106,7 @@ def assemble(task: Task, settings: Settings, link: Link) -> Parts:
     link.say(life=Life.RECOVERING)
     left, clock = left_in(settings.data_folder), steady()
     symbols = list(dict.fromkeys([*task.symbols, *left.held()]))
-    found = connectors(settings, symbols, Secrets(), task.armed)
+    found = connectors(settings, symbols, load_secrets(), task.armed)
     setup = _setup(task, settings, found, symbols, clock())
     feed = _feed(setup, found, clock)
     stamp = setup.stamp()

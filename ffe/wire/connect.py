@@ -46,6 +46,7 @@ def ccxt_client(venue: str, described: VenueSettings) -> ccxt.Exchange:
     listed = client.options.get("fetchMarkets")
     if described.kind is AccountKind.SPOT and isinstance(listed, dict) and "types" in listed:
         client.options["fetchMarkets"] = {**listed, "types": ["spot"]}  # the other markets are lists, and hosts, more
+    client.session.max_redirects = 0  # no venue's answer leads a request, and its key, elsewhere
     if described.address:
         client.urls = _moved(client.urls, described.address)
     return client

@@ -44,7 +44,8 @@ GRANULARITIES: dict[Nanos, str] = {
 class OandaClient:
     """Requests to one account; every failure is Unclear, Denied or NotThere. The token is in no message.
 
-    trust is whom a connection believes, None for the authorities that come with httpx2.
+    trust is whom a connection believes, None for the authorities that come with httpx2. The environment, a proxy's name
+    in it included, has no say in where a request goes.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class OandaClient:
         trust: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
-        self._http = httpx2.Client(base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True)
+        self._http = httpx2.Client(
+            base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True, trust_env=False
+        )
 
     def get(self, path: str, **query: str) -> Row:
         return self._call("GET", path, params=query)
