@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
@@ -42,6 +42,7 @@ from ffe.wire.market import Candle, Market
 
 PAST_DAYS = 62  # of closes, for 61 that are compared
 PAGE_TRIES = 3  # of the past, before a run
+GRACE = 2.0  # seconds that the end of a feed may take
 
 
 def steady() -> Callable[[], Nanos]:
@@ -158,9 +159,10 @@ class Threads:
             look.set()
 
     def stop(self) -> None:
-        """Nobody is waited for: one that hangs ends when its client gives up."""
+        """Questions under way may end; one that hangs is not waited for, it ends when its client gives up."""
         self._ends.set()
         self.look()
+        wait(self._work, GRACE)
         self._pool.shutdown(wait=False)
 
 
@@ -261,6 +263,7 @@ class PollFeed:
                 self._is_woken, lull = False, self.clock() + self.pace.lull
                 yield Lull(gathering.pass_to(self.clock()))
             now = self.clock()
+            lull = min(lull, now + self.pace.lull)  # a clock that was put back makes nobody wait
             self._crew.wait(min(lull, gathering.due(now)), now)
 
     def _watch(self, awaited: Set[InstrumentId]) -> None:

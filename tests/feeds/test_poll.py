@@ -17,8 +17,9 @@ import pytest
 
 from ffe.data.barset import BarSet, Series
 from ffe.errors import ConfigError
-from ffe.feeds.agenda import Agenda, AskBars, Pace, Wanted
+from ffe.feeds.agenda import Agenda, AskBars, Learnt, Pace, Wanted
 from ffe.feeds.bars import BarFeed
+from ffe.feeds.gather import Gathering
 from ffe.feeds.poll import PollFeed, steady
 from ffe.feeds.synthetic import synthetic
 from ffe.hours import Hours, instant
@@ -34,6 +35,7 @@ from ffe.model import (
     Heard,
     Instrument,
     Nanos,
+    Quote,
     Quotes,
     Rejected,
     Venue,
@@ -196,6 +198,16 @@ def test_what_an_outage_left_out_rides_with_the_next_bars_in_order_and_once(coin
     assert times == sorted(times)
 
 
+def test_missed_bars_of_several_instruments_go_out_in_the_order_of_their_closes(coins: Coins) -> None:
+    given = coins.give(NINE, 3)
+    gathering = Gathering(coins.wanted, coins.hours, Pace(), NINE + 2 * MINUTE + 30 * SECOND)
+    btc, eth = coins.wanted
+    for wanted, bars in ((eth, given[3:]), (btc, given[:3])):
+        gathering.take(Learnt(COINS, NINE + 181 * SECOND, True, tuple((wanted, bar) for bar in bars)))
+    (event,) = gathering.ready(NINE + 181 * SECOND)
+    assert event == Bars(NINE + 3 * MINUTE, tuple(given[n] for n in (0, 3, 1, 4, 2, 5)))
+
+
 def test_hourly_bars_that_an_outage_made_stale_wait_for_the_next_instant(coins: Coins) -> None:
     given = coins.give(NINE, 5, HOUR, coins.btc)
     coins.wanted = [Wanted(coins.btc, HOUR)]
@@ -306,6 +318,8 @@ def test_a_clock_that_jumps_makes_no_bar_appear_early(coins: Coins, jump: Nanos)
     assert times == sorted(times)
     quoted = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Quotes)]
     assert max(b - a for a, b in pairwise(quoted)) <= 15 * SECOND  # whatever it says, open trades are watched
+    lulls = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Lull)]
+    assert max(b - a for a, b in pairwise(lulls)) <= 2 * SECOND
     if jump > 0:
         assert stage.given(coins.btc) == given[:6]
 
@@ -412,6 +426,15 @@ def test_the_first_quote_of_a_session_says_so_once(binance: tuple[Server, ccxt.b
     assert all(opens <= at < opens + 3 * SECOND for at, _ in marked)
     before = {q.instrument for e in stage.quotes if e.time < opens for q in e.quotes}
     assert before == {coins.btc.id}  # somebody waits for it; the other's market is closed
+
+
+def test_a_session_is_opened_by_the_newest_of_the_quotes_that_had_to_wait(coins: Coins) -> None:
+    gathering = Gathering(coins.wanted, coins.hours, Pace(), NINE)
+    for second, opens in ((1, True), (3, False)):
+        at = NINE + MINUTE + second * SECOND
+        gathering.take(Learnt(COINS, at, True, quotes=Quotes(at, (Quote(coins.btc.id, 100.0 + second, opens),))))
+        assert list(gathering.ready(at)) == []
+    assert list(gathering.ready(NINE + MINUTE + 5 * SECOND)) == [Quotes(at, (Quote(coins.btc.id, 103.0, True),))]
 
 
 def test_a_session_that_was_open_before_the_feed_is_not_opened_by_it(coins: Coins) -> None:
@@ -540,7 +563,7 @@ def test_bars_of_two_venues_that_close_together_are_one_event(two: Two) -> None:
 
 
 def test_a_venue_that_hangs_holds_up_the_other_once_for_five_seconds(two: Two) -> None:
-    two.show(*range(30))
+    two.show(*range(9))
     stage = two.stage()
     stage.awaited = frozenset(two.hours)
     stage.turns.later(NINE + 90 * SECOND, lambda: stage.turns.hung.add(PAIRS))
@@ -554,6 +577,9 @@ def test_a_venue_that_hangs_holds_up_the_other_once_for_five_seconds(two: Two) -
     stage.turns.hung.clear()
     stage.run(100)
     assert [b.close_time for b in stage.given(two.eur)] == [NINE + n * MINUTE for n in range(1, 9)]
+    stage.turns.later(NINE + 10 * MINUTE + 3 * SECOND, lambda: two.show(9))
+    stage.until(NINE + 10 * MINUTE + 10 * SECOND)
+    assert stage.bars[-1].time == NINE + 10 * MINUTE and len(stage.bars[-1].bars) == 2  # it is waited for again
 
 
 def test_a_pair_that_cannot_be_traded_has_no_quote(two: Two) -> None:
