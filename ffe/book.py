@@ -580,13 +580,19 @@ class Book:
             self.unit.rebase(self._valued()[0])
         self.marks |= {id: mark for id, mark in newer.items() if mark[1] >= self.marks.get(id, (NAN, -1))[1]}
 
+    def differences(self, read: AccountRead) -> dict[InstrumentId, Qty]:
+        """What a venue holds more (or less) of than the book, beyond a lot."""
+        ledger, theirs = self.ledgers[read.venue], dict(read.positions)
+        ids = sorted({*theirs, *(id for id, _ in ledger.positions())})
+        found = {id: theirs.get(id, 0.0) - ledger.held(id) for id in ids}
+        return {id: qty for id, qty in found.items() if not abs(qty) <= self.universe[id].lot}
+
     def breaks(self, read: AccountRead) -> list[str]:
         """Where a venue's own account differs from the book by more than a lot or a cent."""
         ledger, theirs = self.ledgers[read.venue], dict(read.positions)
         found = [
             f"{id}: the venue holds {theirs.get(id, 0.0)!r}, the book {ledger.held(id)!r}"
-            for id in sorted({*theirs, *(id for id, _ in ledger.positions())})
-            if not abs(theirs.get(id, 0.0) - ledger.held(id)) <= self.universe[id].lot
+            for id in self.differences(read)
         ]
         cash = {**dict.fromkeys(ledger.cash, 0.0), **dict(read.cash)}  # what the venue leaves out it does not hold
         return found + [

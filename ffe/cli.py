@@ -132,9 +132,17 @@ def close_all(config: ConfigOption = None) -> None:
 
 
 @app.command("re-arm")
-def re_arm(config: ConfigOption = None) -> None:
+def re_arm(
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over what venues say where they disagree with the book.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
     """Clear every latch: entries may leave again."""
-    _tell(_settings(config).data_folder, "re_arm")
+    folder = _settings(config).data_folder
+    if adopt:
+        _tell(folder, "adopt")
+    _tell(folder, "re_arm")
 
 
 def _tell(folder: Path, act: str) -> None:

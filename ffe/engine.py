@@ -40,9 +40,12 @@ from ffe.model import (
     Exit,
     Failed,
     Fault,
+    Fill,
     Filled,
     Flow,
+    Found,
     Heard,
+    Holding,
     InstrumentId,
     Intent,
     Judgement,
@@ -190,6 +193,7 @@ class Engine:
         self._silent_since: dict[Venue, Nanos] = {}
         self._closed_until: dict[Venue, Nanos] = {}  # when a venue that wants no questions may be asked again
         self._ended: list[Ended] = []
+        self._adopting: set[Venue] = set()  # venues whose next word of their account is taken over
         self._is_troubled = False  # some breaker is not closed, some venue fell silent or disagrees
         self._knows_equity: bool | None = None  # None before there was any
         self._draft, self._quiet = Draft(), Step(math.nan)
@@ -384,6 +388,9 @@ class Engine:
         match command.act:
             case Act.EMERGENCY_STOP:
                 self._halt("emergency stop", by, self.slots.close, command.time)
+            case Act.ADOPT:
+                self._adopting |= self.guard.disagreements.keys()
+                self._draft.changes.append(Change(command.act, "", ", ".join(sorted(self._adopting)) or "none", by))
             case Act.RE_ARM:
                 self._turn(self.guard.re_arm, by)
             case Act.PAUSE:
@@ -462,6 +469,8 @@ class Engine:
         flights = [f for t in self.slots.trades() for f in t.flights if self.universe[t.instrument].venue == read.venue]
         if any(f.unknown and not f.not_found for f in flights):  # beyond the horizon it explains nothing any more
             return None
+        if read.venue in self._adopting:
+            self._adopt(read)
         breaks = self.book.breaks(read)
         if not breaks:
             return self._turn(partial(self.guard.agree, read.venue), f"{read.venue} agrees with the book")
@@ -469,6 +478,24 @@ class Engine:
         if self.guard.disagreements[read.venue] >= 3:
             self._halt("reconciliation", "; ".join(breaks), self.slots.cancel_entries, read.time)
         return None
+
+    def _adopt(self, read: AccountRead) -> None:
+        """Take over what the venue says, at today's price: what it holds less went by hand, the others' first, and what
+        it holds more was never ours. Each is an answer like any other, so that money stays accounted for."""
+        self._adopting.discard(read.venue)
+        self._draft.changes.append(Change("adopted", "", read.venue, "; ".join(self.book.breaks(read))))
+        for id, qty in self.book.differences(read).items():
+            ours, price = self.book.ours(id).qty, self.book.mark(id)
+            theirs = _against(qty, self.book.held(id) - ours)
+            by_hand = _against(qty - theirs, ours)
+            if found := qty - by_hand:
+                self._learn_answer(Found(read.time, read.venue, None, Holding(id, found, price)))
+            if by_hand:
+                fill = Fill(f"adopted-{id}-{read.time}", id, by_hand, price, 0.0, self.universe[id].quote, Cause.HAND)
+                self._learn_answer(Filled(read.time, read.venue, None, fill, True, True))
+        for currency, amount in read.cash:
+            if gained := amount - self.book.cash(read.venue, currency):
+                self._learn_answer(CashFlow(read.time, read.venue, None, Flow.DEPOSIT, gained, currency))
 
     def _leave_alone(self, venue: Venue, until: Nanos, now: Nanos) -> None:
         """A venue wants no questions: for long, or once more when it may be asked, and nothing is entered anywhere
@@ -789,3 +816,8 @@ class Engine:
         if call is not None:
             self._calls[key] = call
         self._draft.orders.append(order)
+
+
+def _against(qty: float, held: float) -> float:
+    """What of a signed quantity reduces a holding."""
+    return math.copysign(min(abs(qty), abs(held)), qty) if qty * held < 0.0 else 0.0

@@ -188,6 +188,7 @@ class Act(StrEnum):
     CLOSE_ALL = "close_all"
     CLOSE = "close"  # one instrument
     RE_ARM = "re_arm"  # clears every latch
+    ADOPT = "adopt"  # where a venue disagrees with the book, its next word is taken over
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import pytest
 from ffe.model import (
     SECOND,
     AccountRead,
+    Act,
     Disposition,
     Enter,
     Failed,
@@ -881,3 +882,54 @@ def test_f36_after_maintenance_what_it_cancelled_is_protected_first(stage: Stage
     stage.minutes(15)
     stage.tick(buy(stage.eth, qty=1.0))
     assert stage.is_protected(stage.eth)
+
+
+# ---------------------------------------------------------------- what an operator takes over
+
+
+def adopted(stage: Stage) -> None:
+    """The venue disagrees until the latch; the operator takes its word, and re-arms."""
+    for _ in range(3):
+        stage.read()
+        stage.tick()
+    assert stage.latches == {"reconciliation"}
+    stage.command(Act.ADOPT)
+    stage.read()
+    stage.command(Act.RE_ARM)
+    stage.read()
+    stage.tick()
+    assert stage.state is TradingState.ACTIVE
+    stage.agrees()
+
+
+def test_a_deposit_that_nobody_told_of_is_adopted_and_is_no_profit(stage: Stage) -> None:
+    stage.bought()
+    before = stage.engine.book.unit.value
+    stage.venue.account.held["USDT"] += Decimal(5_000)
+    adopted(stage)
+    assert abs(stage.engine.book.unit.value / before - 1.0) < 1e-6
+    is_open_and_safe(stage)
+
+
+def test_what_left_the_account_is_adopted_as_an_outcome_that_frees_its_slot(stage: Stage) -> None:
+    stage.bought()
+    stage.venue.cancel_all()
+    stage.venue.account.held["BTC"] = Decimal(0)
+    adopted(stage)
+    assert stage.trade is None and [o.cause for o in stage.told.outcomes] == ["by hand"]
+
+
+def test_what_was_bought_by_hand_is_adopted_as_nothing_of_ours(stage: Stage) -> None:
+    stage.bought()
+    stage.venue.trade_by_hand("ETHUSDT", Side.BUY, 1.0)
+    adopted(stage)
+    assert stage.engine.book.ours(stage.eth.id).qty == 0.0 and stage.engine.book.held(stage.eth.id) > 0.9
+    assert not stage.engine.slots.trade(stage.eth.id)
+
+
+def test_nothing_is_adopted_where_nobody_disagrees(stage: Stage) -> None:
+    stage.bought()
+    stage.command(Act.ADOPT)
+    stage.venue.account.held["USDT"] += Decimal(5_000)
+    stage.read()
+    assert stage.state is TradingState.REDUCING
