@@ -49,6 +49,7 @@ from ffe.model import (
     Protect,
     Quote,
     Quotes,
+    Role,
     Side,
     Signal,
     Status,
@@ -349,9 +350,10 @@ class Scene:
             held = [id for id, position in ours.ours.items() if not self.is_dust(id, position.qty)]
             assert all(self.engine.slots.trade(id) for id in held), "a trade without a slot"
         for trade in self.engine.slots.trades():
-            if trade.state is SlotState.OPEN and not self.engine.slots.is_dust(trade):
-                stop = self.resting(self.universe[trade.instrument])
-                assert stop is not None and stop.approved.intent.qty == trade.qty
+            is_open = trade.state is SlotState.OPEN and not self.engine.slots.is_dust(trade)
+            if is_open and Role.PROTECT not in trade.held_back:  # a stop just refused is tried again at the next price
+                stop = self.brokers[self.universe[trade.instrument].venue]._resting.get(trade.instrument)
+                assert stop is not None and trade.qty in (stop.order.approved.intent.qty, stop.left)
 
 
 def with_rules(**sections: Mapping[str, object]) -> Rules:
