@@ -97,7 +97,7 @@ def trade(task: Task, link: Link) -> None:
             for broker in parts.brokers:
                 broker.stop(PATIENCE_SECONDS)
             parts.journal.close()
-        link.say(farewell=parts.desk.farewell())
+            link.say(farewell=parts.desk.farewell())
         parts.desk.turn(Life.STOPPED)
 
 

@@ -83,3 +83,10 @@ class SpinsCompiled(Spins):
 
     def spin(self) -> None:
         forever()
+
+
+class Raises(Spins):
+    """Holds, and a while later raises."""
+
+    def spin(self) -> None:
+        raise ValueError("a thought that went wrong")

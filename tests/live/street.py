@@ -24,7 +24,7 @@ import numpy as np
 from ffe.live.client import NoSession, ask
 from ffe.model import DAY, SECOND, Bar, InstrumentId, Nanos
 from tests.venues.binance import Binance
-from tests.venues.matching import Order
+from tests.venues.matching import Order, Side
 from tests.venues.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,7 @@ class Street:
         self._random = random.Random(7)
         self.volatility = 1e-4
         self.logs = 0
+        self.more_env: dict[str, str] = {}
 
     def __enter__(self) -> Street:
         self.server = Server(self.venue)
@@ -119,7 +120,7 @@ class Street:
     def env(self) -> dict[str, str]:
         return {
             **os.environ, "PYTHONPATH": str(ROOT), "BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET,
-            "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_STATE_HOME": str(self.folder / "state"), **self.more_env,
         }  # fmt: skip
 
     def ffe(self, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -137,7 +138,7 @@ class Street:
         return [order for order in self.venue.open_orders(symbol) if order.stop]
 
     def entries(self) -> list[Order]:
-        return [order for order in self.venue.orders if order.side.value == "BUY"]
+        return [order for order in self.venue.orders if order.side is Side.BUY]
 
     def posts(self) -> list[Any]:
         return [r for r in self.venue.requests if (r.method, r.endpoint) == ("POST", "order")]
