@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +20,7 @@ from ffe.model import Act
 
 OURS = (b"ffe.live", b"ffe/live/__main__.py")  # how our processes are called
 LOCK_SECONDS = 10.0
+FIRST_WORD_SECONDS = {"status": 3.0, Act.EMERGENCY_STOP: 3.0}  # of the supervisor; everything else waits for the engine
 
 
 class NoSession(FfeError):
@@ -32,14 +33,16 @@ def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]
     link = control.call(folder, act=act, by=by, instrument=instrument)
     if link is None:
         raise NoSession(f"{folder}: no session runs here. Start one: python -m ffe.live STRATEGY --symbols …")
+    link.end.settimeout(FIRST_WORD_SECONDS.get(act))
     try:
         for said in link.listen():
+            link.end.settimeout(None)
             yield said
             if "done" in said or act == "status":
                 return
     finally:
         link.close()
-    raise NoSession(f"{folder}: the session ended before it had answered.")
+    raise NoSession(f"{folder}: the session ended, or hangs, and has not answered.")
 
 
 def force(folder: Path, say: Callable[[str], None]) -> None:
@@ -53,15 +56,20 @@ def force(folder: Path, say: Callable[[str], None]) -> None:
         say("no supervisor answers: it is done from here")
     from ffe.live.supervisor import close_all
 
-    Permit(folder).take_away()
-    say("latched: no entry leaves")
-    kill_what_runs(folder)
     try:
-        with FileLock(folder / "live.lock", timeout=LOCK_SECONDS):
+        Permit(folder).take_away()
+    except OSError as error:
+        say(f"the latch cannot be kept ({error}): the next session must not be started before that is mended")
+    kill_what_runs(folder)
+    say("latched: no entry leaves")
+    try:
+        with ExitStack() as stack:
+            for name in ("live.lock", "engine.lock"):
+                stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS))
             task = Task.kept(folder)
             close_all(folder, task, task.settings, say)
     except Timeout:
-        raise ConfigError(f"{folder}/live.lock: somebody still holds it. End that process, and try again.") from None
+        raise ConfigError(f"{folder}: a session still runs. End its process, and try again.") from None
     say("The venues show flat.")
 
 

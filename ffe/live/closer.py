@@ -88,23 +88,38 @@ class Closer:
         """Until the venue shows flat, however long that takes."""
         pause = 1.0
         while not self.is_closed():
+            self._say(f"{self.venue}: not flat yet: {self.shown()}")
             time.sleep(pause)
             pause = min(2.0 * pause, LONGEST_PAUSE_SECONDS)
 
     def is_closed(self) -> bool:
         """One round: ask, close, look. Whether the venue now shows flat."""
         self._ask_about_orders()
-        for id in list(self.trades):
+        self._take_back()
+        for id, trade in self.trades.items():
             if self.held(id) and not self._is_under_way(id, Role.EXIT):
                 self._close(id)
-        return self.is_flat()
+            if self.held(id) and not self._resting.get(id) and not self._is_under_way(id, Role.PROTECT):
+                self._protect(trade)
+        return self._shows_flat()
 
     def is_flat(self) -> bool:
-        """Whether the venue itself says that nothing of ours is left, and nothing may still come."""
+        """Whether the venue itself says that nothing of ours is left, nothing rests and nothing may still come."""
+        self._ask_about_orders()
+        return self._shows_flat()
+
+    def _shows_flat(self) -> bool:
         self._read = None
         self._send(Query(self.venue, None))
         coming = any(role is Role.ENTRY for _, role, _ in self._open.values())
-        return self._read is not None and not coming and not self.remainder()
+        return self._read is not None and not coming and not self._resting and not self.remainder()
+
+    def shown(self) -> str:
+        """What keeps it from being flat, in words."""
+        if self._read is None:
+            return "the venue does not say what it holds"
+        left = ", ".join(f"{id} {qty:g}" for id, qty in self.remainder().items())
+        return left or "an order may still fill"
 
     def remainder(self) -> dict[InstrumentId, Qty]:
         """What the venue holds beyond what was never ours, dust apart; what we believe, where it has not said."""
@@ -128,10 +143,13 @@ class Closer:
     # ------------------------------------------------------------ orders
 
     def _ask_about_orders(self) -> None:
-        """What was under way: entries are taken back, the rest is known or waited for."""
-        for id, (_, role, _) in list(self._open.items()):
+        for id in list(self._open):
             self._send(Query(self.venue, id))
-            if role is Role.ENTRY and id in self._open:
+
+    def _take_back(self) -> None:
+        """Entries, and stops that protect nothing any more; the rest is known or waited for."""
+        for id, (instrument, role, _) in list(self._open.items()):
+            if role is Role.ENTRY or (role is Role.PROTECT and not self.held(instrument)):
                 self._send(Cancel(self.venue, id))
 
     def _is_under_way(self, instrument: InstrumentId, role: Role) -> bool:
@@ -153,8 +171,6 @@ class Closer:
         self._open[order] = id, Role.EXIT, self.clock()
         self._send(Exit(order, approved))
         self._wait_for(order)
-        if self.held(id) and not self._resting.get(id) and not self._is_under_way(id, Role.PROTECT):
-            self._protect(self.trades[id])
 
     def _wait_for(self, order: OrderId) -> None:
         deadline = time.monotonic() + PROVEN_SECONDS

@@ -13,7 +13,9 @@ FIELDS = ("slot", "instrument", "side", "qty", "average", "stop", "target", "sta
 def show_status(said: Said) -> None:
     console, age = Console(soft_wrap=True), said.get("age_seconds")
     latch = "[bold red]LATCHED: no entry leaves[/]" if said.get("is_latched") else "entries may leave"
-    console.print(f"{said.get('life', 'starting')}, {said.get('state', 'state not known yet')}: {latch}")
+    console.print(f"{said.get('life', 'starting')}, {said.get('state', 'state not known')}: {latch}")
+    if said.get("is_closing"):
+        console.print("what is ours is being closed without the engine")
     if why := said.get("why"):
         console.print(f"because {why}")
     heard = "never" if not isinstance(age, float) else f"{age:.1f} s ago"
@@ -26,7 +28,7 @@ def show_status(said: Said) -> None:
                 table.add_row(*(_n(trade.get(name)) for name in FIELDS))
         console.print(table)
     else:
-        console.print("nothing of ours is open")
+        console.print("nothing of ours is open" if isinstance(trades, list) else "what is open is not known yet")
     for name in ("foreign", "waiting", "breakers", "skew_ms"):
         if value := said.get(name):
             console.print(f"{name}: {value}")

@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 ACKNOWLEDGED_WITHIN_SECONDS = 1.0
+SILENT_SECONDS = 3.0
+LISTENS_WITHIN = struct.pack("ll", 0, 100_000)  # seconds and microseconds
 ENDS_WITHIN_SECONDS = 20.0
 LOOK_EVERY_SECONDS = 2.0
 MENDED_SECONDS = 5.0
@@ -67,7 +70,7 @@ class Asked:
 
 class Supervisor:
     def __init__(self, task: Task, settings: Settings, say: Callable[[str], None]) -> None:
-        self.task, self.settings, self.say = task, settings, say
+        self.task, self.settings, self._echo = task, settings, say
         self.folder = settings.data_folder
         self.permit = Permit(self.folder)
         self.status: Said = {}
@@ -91,10 +94,10 @@ class Supervisor:
     def run(self) -> int:
         """Until the session ends; the exit code."""
         with locked(self.folder, self._accounts()):
+            if not (Task.is_kept(self.folder) or left_in(self.folder).head):
+                self.permit.give()  # a folder's first session; any later one finds the latch as it was left
             self.task.keep(self.folder)
-            (self.folder / "supervisor.pid").write_text(str(os.getpid()))
-            if not left_in(self.folder).state:
-                self.permit.give()
+            note(self.folder / "supervisor.pid", os.getpid())
             with listen(self.folder) as server:
                 self._selector.register(server, selectors.EVENT_READ, lambda: self._welcome(server))
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -127,7 +130,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "ffe.live.worker", self.task.model_dump_json(), str(theirs.fileno())]
         self._worker = subprocess.Popen([*command, str(os.getpid())], pass_fds=[theirs.fileno()])
-        (self.folder / "engine.pid").write_text(str(self._worker.pid))
+        note(self.folder / "engine.pid", self._worker.pid)
         theirs.close()
         self._link = link = Link(ours)
         self._starts.append(time.monotonic())
@@ -160,14 +163,20 @@ class Supervisor:
             self._ended(code)
 
     def _ended(self, code: int) -> None:
-        """An engine that fell over is started anew: a start is a recovery. One that falls again and again is not."""
+        """An engine that fell over is started anew: a start is a recovery. One that falls again and again is not, and
+        what one was closing is closed from here."""
         if self._link is not None:
             self._hear_out(self._link)
         self._forget_the_engine()
+        if self._watchers:
+            self._tell_watchers("the engine has ended: it is closed from here")
+            self._close_from_here()
         if code == 0 or self._is_ending or self._is_failed:
             self._is_ending = True
             return
         self.say(f"The engine ended with {code}.")
+        if self._closing is not None:
+            return
         if len(self._starts) == RESTARTS and time.monotonic() - self._starts[0] < RESTARTS_WITHIN_SECONDS:
             self.say(f"It fell {RESTARTS} times within an hour and is left down; what is open stays behind its stops.")
             self._is_failed = True
@@ -191,6 +200,10 @@ class Supervisor:
                 self._selector.unregister(self._link)
             self._link.close()
         self._worker, self._link = None, None
+        for asked in self._asked:
+            if asked.act != Act.EMERGENCY_STOP:  # that goes on from here
+                asked.link.say(done=False, said=f"{asked.act}: the engine ended before it had obeyed.")
+        self._asked = []
         self.status = {**self.status, "life": Life.STOPPED}
 
     def _tell(self, act: str, by: str, instrument: str | None = None) -> int:
@@ -202,7 +215,9 @@ class Supervisor:
     # ------------------------------------------------------------ who speaks to us
 
     def _welcome(self, server: socket.socket) -> None:
-        link = Link(server.accept()[0])
+        end = server.accept()[0]
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, LISTENS_WITHIN)  # who does not is cut off: we are needed
+        link = Link(end)
         self._selector.register(link, selectors.EVENT_READ, lambda: self._serve(link))
 
     def _serve(self, link: Link) -> None:
@@ -239,14 +254,31 @@ class Supervisor:
     # ------------------------------------------------------------ the stop
 
     def _emergency(self, link: Link, by: str) -> None:
-        self.permit.take_away()
+        self._latch()
         link.say(said="latched: no entry leaves")
+        self._drop_re_arms()
+        if not self._watchers:
+            self._look = None  # one that was left over tells of the time before
         asked = Asked(link, Act.EMERGENCY_STOP, self._tell(Act.EMERGENCY_STOP, by))
         self._watchers.append(asked)
         if self._worker is None:
             self._close_from_here()
         else:
             self._asked.append(asked)
+
+    def _latch(self) -> None:
+        """A disk that does not let go of the permit takes the engine with it: what does not run sends nothing."""
+        try:
+            self.permit.take_away()
+        except OSError as error:
+            log.critical("The latch will not outlive us: %s", error)
+            self._kill()
+
+    def _drop_re_arms(self) -> None:
+        """One that is still under way would undo a stop that came after it."""
+        for asked in [asked for asked in self._asked if asked.act == Act.RE_ARM]:
+            self._asked.remove(asked)
+            asked.link.say(done=False, said="re_arm: an emergency stop came after it.")
 
     def _re_arm(self, link: Link, by: str) -> None:
         """The engine's latches clear first, then the permit is given."""
@@ -261,23 +293,37 @@ class Supervisor:
         for asked in [asked for asked in self._asked if asked.number == number]:
             self._asked.remove(asked)
             if asked.act == Act.RE_ARM:
-                self.permit.give()
+                is_known = is_known and self._give_permit()
             if asked.act == Act.EMERGENCY_STOP:
                 asked.link.say(said="the engine closes what is ours")
             else:
                 asked.link.say(done=is_known, said=f"{asked.act}: {'obeyed' if is_known else 'not understood'}")
 
+    def _give_permit(self) -> bool:
+        try:
+            self.permit.give()
+        except OSError as error:
+            self.say(f"{self.permit.path}: {error.strerror}. Entries stay stopped: mend that, and re-arm.")
+        return self.permit.is_given
+
+    def _is_lost(self, now: float) -> bool:
+        """Whether an engine that was told to stop has not obeyed in time, or has fallen silent while it closes."""
+        unheard = [asked.since for asked in self._asked if asked.act == Act.EMERGENCY_STOP]
+        silent = [max(asked.since, self.heard_at) for asked in self._watchers]
+        return any(now > since + ACKNOWLEDGED_WITHIN_SECONDS for since in unheard) or any(
+            now > since + SILENT_SECONDS for since in silent
+        )
+
     def _mind_who_waits(self) -> None:
         now = time.monotonic()
-        late = [a for a in self._asked if a.act == Act.EMERGENCY_STOP and now > a.since + ACKNOWLEDGED_WITHIN_SECONDS]
-        if late:
-            self._asked = [asked for asked in self._asked if asked not in late]
-            self._tell_watchers("the engine does not answer: it is killed, and closed from here")
+        if self._worker is not None and self._is_lost(now):
             self._kill()
+            self._tell_watchers("the engine did not answer: it is killed, and closed from here")
             self._close_from_here()
         if self._closing is not None and self._closing.done():
             self._closing.result()
             self._closing = None
+            self.status = {"life": Life.STOPPED, "trades": []}
             self._done()
         elif self._watchers and self._closing is None:
             self._look_whether_flat(now)
@@ -301,6 +347,12 @@ class Supervisor:
             watcher.link.say(done=True, said="The venues show flat.")
         self._watchers.clear()
 
+    def say(self, said: str) -> None:
+        """On the terminal as well; one that is gone, or a file that is full, keeps nobody from listening."""
+        log.warning("%s", said)
+        with suppress(OSError):
+            self._echo(said)
+
     def _tell_watchers(self, said: str) -> None:
         log.warning("%s", said)
         for watcher in self._watchers:
@@ -309,6 +361,14 @@ class Supervisor:
     def _accounts(self) -> list[str]:
         found = connectors(self.settings, self.task.symbols, load_secrets(), self.task.armed)
         return [connector.account_id for connector in found]
+
+
+def note(file: Path, pid: int) -> None:
+    """For whoever has to kill us; a full disk is no reason not to run."""
+    try:
+        file.write_text(str(pid))
+    except OSError as error:
+        log.critical("%s: %s", file, error)
 
 
 # ---------------------------------------------------------------- one at a time
@@ -365,14 +425,14 @@ def _close_all(folder: Path, task: Task, settings: Settings, say: Callable[[str]
 
 def remainder(folder: Path, task: Task, settings: Settings) -> list[str]:
     """What the venues still show of ours; empty when they show flat. Nothing is sent and nothing is written."""
-    left = left_in(folder)
-    if left.state is None:
-        return []
     try:
+        left = left_in(folder)
+        if left.state is None:
+            return []
         made = _made(left, task, settings, Unwritten(), lambda _: None)
     except FfeError as error:
         return [str(error)]
-    return [f"{c.venue}: {c.remainder() or 'not known'}" for c in made if not c.is_flat()]
+    return [f"{c.venue}: {c.shown()}" for c in made if not c.is_flat()]
 
 
 class Unwritten:

@@ -28,6 +28,10 @@ class Task(BaseModel):
         (folder / FILE).chmod(0o600)
 
     @staticmethod
+    def is_kept(folder: Path) -> bool:
+        return (folder / FILE).exists()
+
+    @staticmethod
     def kept(folder: Path) -> Task:
         """The newest session's."""
         try:

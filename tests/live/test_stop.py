@@ -1,0 +1,211 @@
+"""The emergency stop, pressed while everything goes wrong that it is there for: a strategy that never comes back, a
+venue that hangs, a breaker that is open, a disk that is full.
+
+Latched within 250 ms (p99) from just before the request leaves until "latched" is read; afterwards no entry reaches
+the venue; "done" only when the venue shows flat. A few presses here; a hundred of each by `make campaign`, which
+prints what it measured.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ffe.live.client import ask
+from ffe.live.permit import Permit
+from ffe.model import Act, Nanos
+from tests.live.street import Session, Street, session
+from tests.venues.faults import Drop, Hang
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a session ends with its supervisor on Linux alone")
+
+LATCHED_WITHIN = 0.25
+FOREVER: Nanos = 2**62
+UNLIMITED = resource.RLIM_INFINITY
+
+
+# ---------------------------------------------------------------- pressing, and what came of it
+
+
+@dataclass(slots=True)
+class Presses:
+    """Every press at one venue: how long it took to latch, and from when to when no entry may arrive."""
+
+    street: Street
+    seconds: list[float] = field(default_factory=list)
+    quiet: list[tuple[Nanos, Nanos]] = field(default_factory=list)
+
+    @contextmanager
+    def press(self, one: Session) -> Iterator[Iterator[dict[str, Any]]]:
+        """Latched when this is entered; what is said afterwards may be read. Quiet until it is left."""
+        begun = time.perf_counter()
+        with closing(ask(one.data, Act.EMERGENCY_STOP)) as said:
+            assert str(next(said)["said"]).startswith("latched")
+            self.seconds.append(time.perf_counter() - begun)
+            latched = time.time_ns()
+            yield said
+        self.quiet.append((latched, time.time_ns()))
+
+    def press_again(self, one: Session, times: int) -> None:
+        """The permit is given by hand in between, so each press has one to take away; the engine stays latched."""
+        for _ in range(times):
+            Permit(one.data).give()
+            with self.press(one):
+                assert not Permit(one.data).is_given
+
+    def entries(self) -> list[Nanos]:
+        """When entries arrived that had no business to."""
+        bought = [asked.time for asked in self.street.posts() if asked.params["side"] == "BUY"]
+        return [time for time in bought for start, end in self.quiet if start < time < end]
+
+    def assert_good(self) -> None:
+        assert not self.entries(), f"{len(self.entries())} entries arrived after the stop"
+        assert np.quantile(self.seconds, 0.99) <= LATCHED_WITHIN, sorted(self.seconds)[-5:]
+
+    def told(self, condition: str) -> str:
+        p50, p99, most = 1e3 * np.quantile(self.seconds, [0.5, 0.99, 1.0])
+        measured = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms"
+        return f"{condition}: {len(self.seconds)} presses, {measured}, {len(self.entries())} entries afterwards"
+
+
+def done(said: Iterator[dict[str, Any]]) -> list[str]:
+    """Everything that is said until the stop is done."""
+    heard = list(said)
+    assert heard[-1]["done"] is True
+    return [str(one["said"]) for one in heard]
+
+
+def is_flat(street: Street) -> bool:
+    return street.is_flat() and not any(street.stops(symbol) for symbol in street.prices)
+
+
+def trading(one: Session) -> None:
+    """Entries leave: something is open."""
+    one.until(lambda s: s.get("life") == "trading" and s["state"] == "active" and any(t["qty"] for t in s["trades"]))
+
+
+def protected(one: Session) -> None:
+    one.until(lambda s: s["trades"] and all(trade["is_protected"] for trade in s["trades"]))
+
+
+def re_armed(one: Session) -> None:
+    assert [said.get("done") for said in ask(one.data, Act.RE_ARM)] == [True]
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+@contextmanager
+def breaker_open(street: Street, one: Session) -> Iterator[None]:
+    street.venue.faults = [Drop(on="*", end=FOREVER)]
+    one.until(lambda status: status["breakers"]["binance"] == "open")
+    street.venue.faults = []
+    yield
+
+
+@contextmanager
+def disk_full(street: Street, one: Session) -> Iterator[None]:
+    """No process of the session can make a file longer."""
+    limit(one, 0)
+    time.sleep(1.5)  # the journal notices
+    yield
+    limit(one, UNLIMITED)
+
+
+def limit(one: Session, most: int) -> None:
+    for pid in (one.process.pid, one.engine):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, UNLIMITED))
+
+
+Condition = Callable[[Street, Session], AbstractContextManager[None]]
+
+
+def press_in(condition: Condition, one: Session, presses: Presses, times: int) -> None:
+    """The first press meets an engine that trades; after the last all is closed, and then it trades again."""
+    trading(one)
+    with condition(presses.street, one), presses.press(one) as said:
+        presses.press_again(one, times - 1)
+        done(said)
+        assert is_flat(presses.street)
+    re_armed(one)
+
+
+def press_while_it_hangs(one: Session, presses: Presses, times: int) -> None:
+    """As long as the venue answers nothing it is not done; once it answers it is."""
+    trading(one)
+    protected(one)
+    presses.street.venue.faults = [Hang(on="*", end=FOREVER)]
+    with presses.press(one) as said:
+        presses.press_again(one, times - 1)
+        heard: list[dict[str, Any]] = []
+        reader = Thread(target=lambda: heard.extend(said), daemon=True)
+        reader.start()
+        time.sleep(4.0)
+        assert not any(one.get("done") for one in heard) and not is_flat(presses.street)
+        presses.street.venue.faults = []
+        reader.join(60.0)
+        assert heard[-1]["done"] is True and is_flat(presses.street)
+    re_armed(one)
+
+
+def press_hung(strategy: str, presses: Presses, times: int) -> None:
+    """All presses but the first come before the engine is killed, a second after it."""
+    with session(presses.street, strategy) as one:
+        trading(one)
+        engine, hung = one.engine, one.until(lambda status: status["age_seconds"] > 1.2)
+        assert any(trade["qty"] for trade in hung["trades"])
+        with presses.press(one) as said:
+            presses.press_again(one, times - 1)
+            begun = time.monotonic()
+            assert "killed" in next(one["said"] for one in said)
+            assert time.monotonic() - begun < 2.0 and not Path(f"/proc/{engine}").exists()
+            done(said)
+            assert is_flat(presses.street)
+
+
+def pressed(condition: str, presses: Presses, rounds: int, times: int) -> None:
+    street = presses.street
+    if condition in ("Spins", "SpinsCompiled"):
+        for _ in range(rounds):
+            press_hung(condition, presses, times)
+        return
+    with session(street) as one:
+        for _ in range(rounds):
+            if condition == "hangs":
+                press_while_it_hangs(one, presses, times)
+            else:
+                press_in(WRONG[condition], one, presses, times)
+
+
+WRONG: dict[str, Condition] = {"breaker open": breaker_open, "disk full": disk_full}
+CONDITIONS = ["Spins", "SpinsCompiled", "hangs", *WRONG]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_stop_latches_and_closes_whatever_is_wrong(condition: str, tmp_path: Path) -> None:
+    with Street(tmp_path) as street:
+        pressed(condition, presses := Presses(street), rounds=1, times=5)
+        presses.assert_good()
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_hundred_presses_latch_and_close_whatever_is_wrong(
+    condition: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Street(tmp_path) as street:
+        pressed(condition, presses := Presses(street), rounds=10, times=10)
+        with capsys.disabled():
+            print(f"\n{presses.told(condition)}")
+        presses.assert_good()
