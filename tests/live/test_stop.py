@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -124,7 +124,8 @@ def disk_full(street: Street, one: Session) -> Iterator[None]:
 
 def limit(one: Session, most: int) -> None:
     for pid in (one.process.pid, one.engine):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, UNLIMITED))
+        with suppress(ProcessLookupError):  # a slow machine's engine is killed for it, and closed for
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, UNLIMITED))
 
 
 Condition = Callable[[Street, Session], AbstractContextManager[None]]
