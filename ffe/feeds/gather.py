@@ -29,7 +29,7 @@ class Gathering:
         self._quotes: list[Quotes] = []
         self._answers: list[Answer] = []
         self.spoke: dict[Venue, Nanos] = {}  # when each was last heard
-        self._silent: set[Venue] = set()  # nothing was heard of them for a whole instant
+        self._silent: set[Venue] = set()  # what owed bars and has not spoken since
 
     def _next_close(self, wanted: Wanted, after: Nanos) -> Nanos:
         return self.hours[wanted.instrument.id].closes_around(after, wanted.interval)[1]
@@ -97,7 +97,7 @@ class Gathering:
         return {wanted.instrument.venue for wanted in due if self._reached[wanted] < self.instant}
 
     def _at_instant(self) -> Iterator[Bars]:
-        self._silent |= {venue for venue in self._missing() if self.spoke.get(venue, 0) < self.instant}
+        self._silent |= self._missing()
         now, bars = self.instant, self._taken(self.instant)
         for wanted, close in self._closing.items():
             if close == now:

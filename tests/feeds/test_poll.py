@@ -381,6 +381,15 @@ def test_awaited_quotes_come_every_two_seconds_others_every_ten(coins: Coins) ->
     assert len(coins.asked("ticker/24hr", symbol="ETHUSDT")) >= 7 + 4
 
 
+def test_a_price_that_somebody_begins_to_wait_for_is_asked_for_within_a_second(coins: Coins) -> None:
+    coins.wanted = [Wanted(coins.btc, DAY), Wanted(coins.eth, DAY)]
+    stage = coins.stage()
+    stage.run(15.5)
+    stage.awaited = frozenset({coins.eth.id})
+    stage.run(2)
+    assert coins.asked("ticker/24hr", symbol="ETHUSDT")[2] == 17.0
+
+
 def test_quotes_of_one_poll_are_one_event_at_its_arrival(coins: Coins) -> None:
     stage = coins.stage()
     stage.run(1)
