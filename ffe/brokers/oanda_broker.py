@@ -65,7 +65,7 @@ class OandaBroker(VenueBroker):
         self._by_name = {i.symbol.replace("/", "_"): i for i in self._mine.values()}
         # The newest transaction that was taken in: after a restart everything since the oldest that is remembered, for
         # that is how trades, stops and targets came to be what they are; what was told is not told again.
-        self._last = min([int(name.rpartition("-")[2]) for name in self._past.seen], default=1) - 1
+        self._last = min([before for name in self._past.seen for before in _before(name, venue)], default=0)
         self._trades: dict[str, tuple[InstrumentId, Qty]] = {}  # ours that are open: number -> signed quantity
         # Every protection that left, by the tag on its stops and targets.
         self._protects: dict[str, Placed] = {
@@ -414,6 +414,13 @@ class OandaBroker(VenueBroker):
     def _is_in_doubt(self, placed: Placed) -> bool:
         """Whether one of the closes of an exit has had no answer."""
         return any(owner is placed for owner, _ in self._leaving.values())
+
+
+def _before(name: str, venue: Venue) -> Iterator[int]:
+    """The newest transaction before what was booked under a name; an opening tells of its own, and of all before."""
+    kind, _, number = name.rpartition("-")
+    if name.startswith(f"{venue}-"):  # what an operator adopted has no number of the venue's
+        yield int(number) - (kind != f"{venue}-opening")
 
 
 def _made(said: Row) -> str:
