@@ -9,6 +9,7 @@ prints what it measured.
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -210,3 +211,85 @@ def test_a_hundred_presses_latch_and_close_whatever_is_wrong(
         with capsys.disabled():
             print(f"\n{presses.told(condition)}")
         presses.assert_good()
+
+
+# ---------------------------------------------------------------- without a supervisor, and afterwards
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stop_by_force_needs_no_supervisor_and_the_next_session_comes_up_latched(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            trading(one)
+            protected(one)
+            one.process.send_signal(how)
+            said = street.ffe("stop", "--force")
+            assert said.returncode == 0 and said.stdout.endswith("The venues show flat.\n"), said
+            assert is_flat(street) and one.process.wait(5)
+        quiet = len(street.posts())
+        with session(street, "Holds") as one:
+            one.until(lambda status: status.get("life") == "trading" and status["state"] == "halted")
+            assert "LATCHED" in street.ffe("status").stdout and len(street.posts()) == quiet
+            assert street.ffe("re-arm").returncode == 0
+            trading(one)
+
+
+@pytest.mark.slow
+def test_what_a_killed_engine_was_asked_is_answered_and_no_re_arm_undoes_a_later_stop(tmp_path: Path) -> None:
+    with Street(tmp_path) as street, session(street, "Spins") as one:
+        trading(one)
+        one.until(lambda status: status["age_seconds"] > 1.2)
+        with closing(ask(one.data, Act.CLOSE_ALL)) as close_all, closing(ask(one.data, Act.RE_ARM)) as re_arm:
+            answers = [Thread(target=lambda said=said: heard.extend(said)) for said in (close_all, re_arm)]
+            heard: list[dict[str, Any]] = []
+            for answer in answers:
+                answer.start()
+            time.sleep(0.3)
+            with Presses(street).press(one) as said:
+                done(said)
+            for answer in answers:
+                answer.join(5.0)
+        assert [one["done"] for one in heard] == [False, False] and not Permit(one.data).is_given
+        assert "stopped" in street.ffe("status").stdout
+
+
+@pytest.mark.slow
+def test_an_engine_that_dies_while_it_closes_is_closed_for(tmp_path: Path) -> None:
+    with Street(tmp_path) as street, session(street, "Holds") as one:
+        trading(one)
+        protected(one)
+        street.venue.faults = [Drop(on="POST order", times=4)]
+        with Presses(street).press(one) as said:
+            assert "closes" in next(said)["said"]
+            one.kill(one.engine)
+            assert "it is closed from here" in done(said)[0]
+        assert is_flat(street) and one.status()["engine"] is None
+
+
+@pytest.mark.slow
+def test_a_stop_that_made_way_for_an_exit_that_is_not_proven_is_put_back(tmp_path: Path) -> None:
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            trading(one)
+            protected(one)
+            one.kill()
+        street.venue.faults = [Drop(on="POST order MARKET", times=1)]
+        said = street.ffe("stop", "--force")
+        assert said.returncode == 0 and "its stop is put back" in said.stdout and is_flat(street), said
+        kinds = [asked.params["type"] for asked in street.posts()]
+        assert kinds[-3:] == ["MARKET", "STOP_LOSS", "MARKET"], kinds
+
+
+@pytest.mark.slow
+def test_close_all_closes_and_goes_on(tmp_path: Path) -> None:
+    with Street(tmp_path) as street, session(street, "Holds") as one:
+        trading(one)
+        assert "nothing of ours" not in street.ffe("status").stdout
+        sold = len(street.posts())
+        assert street.ffe("close-all").returncode == 0
+        one.until(lambda status: any(asked.params["side"] == "SELL" for asked in street.posts()[sold:]))
+        trading(one)
+        assert "entries may leave" in street.ffe("status").stdout
