@@ -138,7 +138,7 @@ class Desk:
 
 def is_protected(trade: Trade) -> bool:
     """Flat, or behind a stop that the venue has confirmed, with nothing else under way."""
-    return not trade.flights if not trade.qty else trade.is_calm
+    return trade.is_calm and trade.flights[0].rests if trade.qty else not trade.flights
 
 
 def _left(trade: Trade) -> str:

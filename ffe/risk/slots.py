@@ -72,6 +72,7 @@ class Flight(NamedTuple):
     leaving: bool = False  # its cancellation is on its way
     levels: tuple[Price | None, Price | None] | None = None  # an add's own stop and target, for when it fills
     successor: OrderId | None = None  # what is to rest in its place, once the venue has it
+    rests: bool = False  # a protection that the venue has confirmed
 
 
 class Tally(NamedTuple):
@@ -268,7 +269,9 @@ class Slots:
         self._trades += [None] * (len(state.trades) - len(self._trades))  # more than are allowed now
         for trade in state.trades:
             if trade is not None:
-                flights = tuple(f._replace(unknown=True, not_found=False, leaving=False) for f in trade.flights)
+                flights = tuple(
+                    f._replace(unknown=True, not_found=False, leaving=False, rests=False) for f in trade.flights
+                )
                 self._put(trade._replace(flights=flights, held_back=(), beyond=False))
 
     def adopt(self, ticket: Ticket) -> None:
@@ -439,8 +442,9 @@ class Slots:
             case Accepted() | Report(state=Known.WORKING):
                 if flight.unknown or flight.not_found or flight.leaving:
                     trade = trade.with_flight(flight._replace(unknown=False, not_found=False, leaving=False))
-                if flight.role is Role.PROTECT and (trade.tries or trade.flights[1:]):
-                    trade = trade.succeeded(flight.order)._replace(tries=0)
+                if flight.role is Role.PROTECT:
+                    flight = _flight_of(trade, answer.order) or flight
+                    trade = trade.with_flight(flight._replace(rests=True)).succeeded(flight.order)._replace(tries=0)
                 return trade
             case Failed(query=False):
                 return trade.with_flight(flight._replace(unknown=True))

@@ -48,7 +48,7 @@ def assert_whole(street: Street, one: Session) -> None:
     assert max(sent.values(), default=1) == 1, "an order was sent twice"
     trades = one.status()["trades"]
     for symbol in street.prices:
-        assert street.is_protected(symbol), (symbol, street.held(symbol), street.stops(symbol), trades)
+        assert street.is_protected(symbol), f"{symbol}: {street.held(symbol)} {street.stops(symbol)} {trades}"
     held = {f"binance:{s.removesuffix('USDT')}/USDT" for s, p in street.prices.items() if street.held(s) * p >= 10.0}
     assert held == {trade["instrument"] for trade in trades} and len(trades) <= 2
 
