@@ -7,6 +7,7 @@ line; another machine's address needs that word too. Loopback is nobody else's m
 from __future__ import annotations
 
 import ipaddress
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -113,7 +114,8 @@ class Connector:
 
     def _listed(self, symbols: list[str]) -> tuple[Instrument, ...]:
         if self.described.source == "oanda":
-            return oanda_wire.instruments(self.oanda(), self.venue, symbols)
+            with closing(self.oanda()) as client:
+                return oanda_wire.instruments(client, self.venue, symbols)
         from ffe.wire.ccxt_wire import instruments
 
         return instruments(self.ccxt(), self.venue, symbols)

@@ -22,7 +22,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
 from ffe.wire.market import Candle
 
 T = TypeVar("T")
@@ -66,10 +66,14 @@ def _maxima(limits: Mapping[str, Any]) -> list[float | None]:
     return [(limits.get(kind) or {}).get("max") for kind in ("amount", "market")]
 
 
+# ccxt reads bodies without checking them: one of another shape fails anywhere in its parsers.
+UNCHECKED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 def ask(call: Callable[..., T], *arguments: object) -> T:
     """One request; what ccxt raises becomes ours. What follows from a class was measured, venue by venue."""
     try:
-        return call(*arguments)
+        return _asked(call, *arguments)
     except ccxt.OrderNotFound as error:
         raise NotThere(str(error)) from error
     except ccxt.AuthenticationError as error:
@@ -95,9 +99,21 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Denied(str(error)) from error
     except ccxt.BaseError as error:  # of no class that says more: it may have been booked
         raise Unclear(Fault.SERVER_ERROR, str(error)) from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # ccxt reads bodies without checking them: one of another shape fails anywhere in its parsers.
+    except UNCHECKED as error:
         raise Unclear(Fault.UNREADABLE, repr(error)) from error
+
+
+def _asked(call: Callable[..., T], *arguments: object) -> T:
+    """Errors of ccxt carry the whole body of an answer: our keys are taken out of it."""
+    try:
+        return call(*arguments)
+    except (ccxt.BaseError, *UNCHECKED) as error:
+        owner = getattr(call, "__self__", None)
+        client = getattr(owner, "client", owner)
+        if isinstance(client, ccxt.Exchange):
+            keys = client.apiKey, client.secret, client.password
+            error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
+        raise
 
 
 def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:

@@ -3,6 +3,8 @@ language."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ffe.model import SECOND, Fault, Nanos
 
 
@@ -36,6 +38,13 @@ class Busy(Denied):
 
 class NotThere(Exception):
     """The venue knows no such order, or knows it no longer."""
+
+
+def without(said: str, secrets: Iterable[str | None]) -> str:
+    """What a venue or a library says, without what opens the account: some repeat what they were sent."""
+    for secret in filter(None, secrets):
+        said = said.replace(secret, "***")
+    return said
 
 
 def wait_of(retry_after: str | None) -> Nanos | None:

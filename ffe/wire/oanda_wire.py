@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx2
+from pydantic import SecretStr
 
 from ffe.model import (
     DAY,
@@ -27,7 +28,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
 from ffe.wire.market import Candle
 
 Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
@@ -53,6 +54,7 @@ class OandaClient:
         trust: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
+        self._secrets = SecretStr(token), SecretStr(account)
         self._http = httpx2.Client(
             base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True, trust_env=False
         )
@@ -88,11 +90,11 @@ class OandaClient:
             raise self._refusal(method, reply, said)
         return said
 
-    @staticmethod
-    def _refusal(method: str, reply: httpx2.Response, said: Row) -> Denied | NotThere | Unclear:
+    def _refusal(self, method: str, reply: httpx2.Response, said: Row) -> Denied | NotThere | Unclear:
         """A question is only refused for haste or for its key; any other no to it has told nothing."""
         status = reply.status_code
-        why = str(said.get("errorCode") or said.get("errorMessage") or f"HTTP {status}")
+        reason = str(said.get("errorCode") or said.get("errorMessage") or f"HTTP {status}")
+        why = without(reason, (secret.get_secret_value() for secret in self._secrets))
         if status == 429:
             return Busy(why, wait_of(reply.headers.get("Retry-After")))
         if status in (401, 403):
