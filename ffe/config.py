@@ -42,7 +42,16 @@ from ffe.model import (
     Universe,
     Venue,
 )  # fmt: skip
-from ffe.risk.limits import BreakerRules, GateLimits, MemoryRules, Rules, SizeRules, SlotRules, WatchRules
+from ffe.risk.limits import (
+    BreakerRules,
+    ControlRules,
+    GateLimits,
+    MemoryRules,
+    Rules,
+    SizeRules,
+    SlotRules,
+    WatchRules,
+)  # fmt: skip
 
 BASIS_POINT = 1e-4
 CONFIG_FILE = "ffe.toml"
@@ -190,6 +199,7 @@ class Settings(BaseSettings):
     slots: SlotRules = SlotRules()
     breaker: BreakerRules = BreakerRules()
     memory: MemoryRules = MemoryRules()
+    controls: ControlRules = ControlRules()
     venues: dict[str, VenueSettings] = VENUES
     instruments: dict[str, InstrumentSettings] = INSTRUMENTS
     holdings: tuple[HoldingSettings, ...] = ()
@@ -203,17 +213,24 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _known_symbols(self) -> Self:
+        if unknown := sorted(set(self.controls.max_order_qty) - set(self.instruments)):
+            raise ValueError(f"controls.max_order_qty: no [instruments.{unknown[0]!r}] is described")
+        return self
+
+    @model_validator(mode="after")
     def _no_time_over_a_year(self) -> Self:
         """The rules only ask for finite numbers; nanoseconds in 64 bits end long before those do."""
-        for section in ("gate", "slots", "breaker"):
+        for section in ("gate", "slots", "breaker", "controls"):
             for name, value in asdict(getattr(self, section)).items():
-                if value * UNIT_SECONDS.get(name.rpartition("_")[2], 0.0) > YEAR_SECONDS:
+                unit = UNIT_SECONDS.get(name.rpartition("_")[2])
+                if unit is not None and value * unit > YEAR_SECONDS:
                     raise ValueError(f"{section}.{name} = {value:g}: must not be longer than a year")
         return self
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.gate, self.size, self.watch, self.slots, self.breaker, self.memory)
+        return Rules(self.gate, self.size, self.watch, self.slots, self.breaker, self.memory, self.controls)
 
     @property
     def cache_path(self) -> Path:

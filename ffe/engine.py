@@ -55,6 +55,7 @@ from ffe.model import (
     Order,
     OrderId,
     Outcome,
+    Price,
     Protect,
     Purpose,
     Query,
@@ -75,6 +76,7 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.ports import Journal, Written
 from ffe.risk.breaker import Breaker, BreakerState, Call, CallKind
+from ffe.risk.controls import Control, Controls, ControlState, Denial, Entry
 from ffe.risk.facts import Facts
 from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.guard import Guard, GuardState, TradingState
@@ -86,6 +88,7 @@ from ffe.session import Session
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
 from ffe.strategy import Hears, View
 
+DAILY_LIMITS, ORDER_RATE = "daily limits", "order rate"  # latches of two controls
 NOTHING: frozenset[InstrumentId] = frozenset()
 
 
@@ -125,6 +128,7 @@ class EngineState:
     book: BookState
     slots: SlotsState
     guard: GuardState
+    controls: ControlState
     memory: tuple[tuple[str, int, int, Money, Money], ...]
     waiting: tuple[tuple[Signal, DecisionId], ...]
 
@@ -154,6 +158,7 @@ class Judged:
     intent: Intent | None = None
     judgement: Judgement | None = None
     tail: TailRisk | None = None
+    first: Price = math.nan  # the mid at which the signal was first decided
 
     @property
     def instrument(self) -> InstrumentId:
@@ -185,6 +190,7 @@ class Engine:
         self.guard = Guard(rules.watch)
         self.memory = Memory(rules.memory)
         self.gatekeeper = Gatekeeper(rules.gate)
+        self.controls = Controls(self.book, rules.controls, rules.watch)
         self.facts = Facts(self.book, self.history, self.slots, self.queue, hours, rules.gate)
         self.breakers = {venue: Breaker(rules.breaker, f"{session.id}:{venue}") for venue in universe.accounts}
         self.day: int | None = None
@@ -231,7 +237,8 @@ class Engine:
     def save(self) -> EngineState:
         waiting = tuple((item.signal, item.decision) for item in self.queue.items)
         return EngineState(
-            self.day, self.book.save(), self.slots.save(), self.guard.save(), self.memory.save(), waiting
+            self.day, self.book.save(), self.slots.save(), self.guard.save(), self.controls.state(),
+            self.memory.save(), waiting,
         )  # fmt: skip
 
     def restore(self, state: EngineState, sent: Iterable[Ticket] = ()) -> None:
@@ -243,6 +250,7 @@ class Engine:
         for ticket in sent:
             self.slots.adopt(ticket)
         self.guard.restore(state.guard, self.universe.accounts)
+        self.controls.resume(state.controls)
         self.memory.restore(state.memory)
         self._ended += [Ended(Waiting(Disposition.QUEUED, s, 0, math.nan, id), "a restart") for s, id in state.waiting]
         self._is_troubled = True
@@ -253,6 +261,8 @@ class Engine:
         """Whether only a price, a signal or a time could change anything: every trade rests behind its protection."""
         if self._ended or self._is_troubled or self.queue or self._draft or not self.guard.is_settled:
             return False
+        if self.rules.controls.max_day_loss is not None and (self.slots.count or self.controls.overdrawn()):
+            return False  # every close may be the one at which the day has lost too much
         return all(trade.is_calm and not trade.beyond for trade in self.slots.trades())
 
     def day_so_far(self) -> tuple[float, ...]:
@@ -363,6 +373,7 @@ class Engine:
         self.day = day
         self.book.forget(min([day * DAY, *(trade.opened for trade in self.slots.trades())]) - REMEMBERED)
         self.book.roll(day)
+        self.controls.roll()
         self._turn(partial(self.guard.roll, self.book), "a new UTC day")
         self.history.closes.complete(day)
 
@@ -372,16 +383,24 @@ class Engine:
             self._halt("portfolio stop", hit.why, self.slots.close, market.time)
         elif hit is not None and not (self.guard.latches or self.guard.reducing_why):
             self._turn(partial(self.guard.reduce, hit.why), hit.why)
+        if isinstance(market, Bars) and (why := self.controls.overdrawn()):
+            self._latch(self.guard.brake, DAILY_LIMITS, why, market.time)
 
     # ------------------------------------------------------------ halts and commands
 
     def _halt(self, latch: str, why: str, act: Callable[[str], None], now: Nanos) -> None:
         """Latch and act: close all that is ours, or only cancel its entries. Nothing waits any longer."""
-        before = self.guard.state
-        if self.guard.latch(latch, why, now):
+        if self._latch(self.guard.latch, latch, why, now):
             act(latch)
             self._ended += self.queue.clear(latch)
+
+    def _latch(self, set_latch: Callable[[str, str, Nanos], bool], latch: str, why: str, now: Nanos) -> bool:
+        """Set a latch, and say so; whether it is new."""
+        before = self.guard.state
+        is_new = set_latch(latch, why, now)
+        if is_new:
             self._draft.changes.append(Change(f"latch {latch}", before, self.guard.state, why))
+        return is_new
 
     def _obey(self, command: Command) -> None:
         by = f"{command.act} by {command.by}"
@@ -392,6 +411,7 @@ class Engine:
                 self._adopting |= self.guard.disagreements.keys()
                 self._draft.changes.append(Change(command.act, "", ", ".join(sorted(self._adopting)) or "none", by))
             case Act.RE_ARM:
+                self._enable(by)
                 self._turn(self.guard.re_arm, by)
             case Act.PAUSE:
                 self._turn(self.guard.pause, by)
@@ -406,6 +426,16 @@ class Engine:
         self.slots.close(by, instrument)
         self._ended += self.queue.clear(by, instrument)  # or it would take the slot that comes free
         self._draft.changes.append(Change(act, "", instrument or "all", by))
+
+    def _disable(self, strategy: str, why: str, now: Nanos) -> None:
+        if self.guard.disable(strategy, why, now):
+            self._draft.changes.append(Change(f"strategy {strategy}", "enabled", "disabled", why))
+
+    def _enable(self, by: str) -> None:
+        """A re-arm gives strategies their voice again, and breaches of the rate count anew."""
+        self.controls.re_arm()
+        for strategy in self.guard.disabled:
+            self._draft.changes.append(Change(f"strategy {strategy}", "disabled", "enabled", by))
 
     def _turn(self, act: Callable[[], None], why: str) -> None:
         """Let the guard change its mind, and say so if its state became another."""
@@ -653,22 +683,22 @@ class Engine:
         else:
             self._consider(signal, now, trade)
 
-    def _consider(
-        self,
-        signal: Signal,
-        now: Nanos,
-        trade: Trade | None,
-        follows: DecisionId | None = None,
-        kept: int | None = None,
-    ) -> None:
-        """Size and review an entry, then send it, let it wait, or refuse it. kept is the slot that a reversal
-        inherits."""
-        reversing = trade is not None and trade.side is not signal.side
-        slot = trade.slot if trade is not None else kept
+    def _stopped(self, signal: Signal) -> str:
+        """Why no entry is taken now, or none of this strategy's."""
         if self.guard.state is not TradingState.ACTIVE:
-            self._record(now, Disposition.HALTED, f"{self.guard.state}: {self.guard.why}", Judged(signal, follows))
+            return f"{self.guard.state}: {self.guard.why}"
+        why = self.guard.disabled.get(signal.provider)
+        return f"strategy {signal.provider} is disabled: {why}" if why else ""
+
+    def _consider(self, signal: Signal, now: Nanos, trade: Trade | None, waited: Waiting | None = None) -> None:
+        """Size and review an entry, then send it, let it wait, or refuse it. What waited may keep a slot, which a
+        reversal inherits."""
+        reversing = trade is not None and trade.side is not signal.side
+        slot = trade.slot if trade is not None else waited.slot if waited else None
+        if why := self._stopped(signal):
+            self._record(now, Disposition.HALTED, why, Judged(signal, waited.decision if waited else None))
             return
-        verdict, judged = self._review(signal, now, reversing, follows)
+        verdict, judged = self._review(signal, now, reversing, waited)
         match verdict:
             case NotTradable(reason=reason):
                 self._record(now, Disposition.NOT_TRADABLE, reason, judged)
@@ -685,19 +715,19 @@ class Engine:
                 self._take_slot(verdict, judged, now, slot)
 
     def _review(
-        self, signal: Signal, now: Nanos, reversing: bool, follows: DecisionId | None
+        self, signal: Signal, now: Nanos, reversing: bool, waited: Waiting | None
     ) -> tuple[Approved | Refused | NotTradable, Judged]:
         instrument, rules = self.universe[signal.instrument], self.rules
+        mark, follows = self.book.mark(instrument.id), waited.decision if waited else None
         room = self.facts.room(instrument.id, now, reversing)
         is_spot = self.book.ledgers[instrument.venue].is_spot
-        sized = size_entry(
-            instrument, signal, self.book.mark(instrument.id), room, is_spot, rules.size, rules.gate, rules.watch
-        )
+        sized = size_entry(instrument, signal, mark, room, is_spot, rules.size, rules.gate, rules.watch)
         if isinstance(sized, NotTradable):
             return sized, Judged(signal, follows)
         facts, exposure = self.facts.measure(sized, float(signal.confidence), now, self.is_proven(now), reversing)
         verdict = self.gatekeeper.review(sized, facts, instrument.asset_class)
-        return verdict, Judged(signal, follows, sized, verdict.judgement, self.facts.tail(sized, exposure, now))
+        tail, first = self.facts.tail(sized, exposure, now), waited.first if waited else mark
+        return verdict, Judged(signal, follows, sized, verdict.judgement, tail, first)
 
     def _closed(self, judged: Judged, now: Nanos, slot: int | None, adds: bool) -> None:
         """The market is closed: a daily intent waits for its session's first quote, any other becomes HOLD."""
@@ -720,7 +750,7 @@ class Engine:
     ) -> None:
         decision = self._record(now, kind, why, judged, slot)
         price = self.book.mark(judged.signal.instrument)
-        self.queue.put(Waiting(kind, judged.signal, now, price, decision.id, slot, approved, adds))
+        self.queue.put(Waiting(kind, judged.signal, now, price, decision.id, slot, approved, adds, judged.first))
 
     def _take_slot(self, approved: Approved, judged: Judged, now: Nanos, kept: int | None) -> None:
         free = [slot for slot in self.slots.free() if slot not in self.queue.reversal_slots()]
@@ -734,23 +764,40 @@ class Engine:
             self._record(now, Disposition.DROPPED, "every slot is held and the queue is full", judged)
 
     def _send(self, approved: Approved, judged: Judged, now: Nanos, slot: int) -> None:
-        instrument = self.universe[approved.intent.instrument]
+        """The one door for entries: what is approved meets the controls, then the breaker, then leaves."""
+        instrument, intent = self.universe[approved.intent.instrument], approved.intent
+        bound = fills.distance_from(intent.price, int(intent.side), collar_ratio(instrument, self.rules.watch))
+        collar, id = to_tick(bound, instrument.tick), self.session.decision(self._sequence + 1)
+        entry = Entry(intent, collar, judged.first, id, judged.follows)
+        if denial := self.controls.judge(entry, now):
+            self._deny(denial, entry, judged, now, slot)
+            return
         call = self.breakers[instrument.venue].call(CallKind.ENTRY, now)
         if call is None:
             why = f"the breaker of {instrument.venue} is {self.breakers[instrument.venue].state(now)}"
             self._record(now, Disposition.BREAKER_OPEN, why, judged, slot)
             return
-        decision = self._record(now, Disposition.SENT, approved.intent.rule, judged, slot, Role.ENTRY)
+        self.controls.count(entry, now)
+        decision = self._record(now, Disposition.SENT, intent.rule, judged, slot, Role.ENTRY)
         assert decision.order is not None
-        ratio = collar_ratio(instrument, self.rules.watch)
-        bound = fills.distance_from(approved.intent.price, int(approved.intent.side), ratio)
         trade = self.slots.trade(instrument.id)
         if trade is not None:
-            self.slots.add(trade, approved.intent, decision.order, now)
+            self.slots.add(trade, intent, decision.order, now)
         else:
-            self.slots.open(slot, approved.intent, decision.id, decision.order, judged.signal.provider, now)
+            self.slots.open(slot, intent, decision.id, decision.order, judged.signal.provider, now)
         self._calls["order", decision.order] = call
-        self._draft.orders.append(Enter(decision.order, approved, to_tick(bound, instrument.tick)))
+        self._draft.orders.append(Enter(decision.order, approved, collar))
+
+    def _deny(self, denial: Denial, entry: Entry, judged: Judged, now: Nanos, slot: int) -> None:
+        """A control that denies may stop more than this entry: the day, everything, or the strategy."""
+        self._record(now, Disposition.CONTROLLED, denial.reason, judged, slot)
+        match denial:
+            case Denial(control=Control.DAY):
+                self._latch(self.guard.brake, DAILY_LIMITS, denial.why, now)
+            case Denial(control=Control.RATE, latches=True):
+                self._halt(ORDER_RATE, denial.why, self.slots.cancel_entries, now)
+            case Denial(control=Control.REPEATED):
+                self._disable(entry.provider, denial.why, now)
 
     # ------------------------------------------------------------ what waits
 
@@ -771,16 +818,17 @@ class Engine:
     def _release(self, item: Waiting, event: Event) -> None:
         """A reversal proven flat in the instant of its review leaves by that review; all else is judged anew."""
         self.queue.remove(item)
-        if item.approved is not None and item.since == event.time and self.guard.state is TradingState.ACTIVE:
-            judged = Judged(item.signal, item.decision, item.approved.intent, item.approved.judgement)
+        if item.approved is not None and item.since == event.time and not self._stopped(item.signal):
+            approved = item.approved
+            judged = Judged(item.signal, item.decision, approved.intent, approved.judgement, first=item.first)
             assert item.slot is not None
-            self._send(item.approved, judged, event.time, item.slot)
+            self._send(approved, judged, event.time, item.slot)
         else:
             trade = self.slots.trade(item.instrument)
             if item.adds and trade is None:
                 self._record(event.time, Disposition.DROPPED, "its trade has ended", Judged(item.signal, item.decision))
             else:
-                self._consider(item.signal, event.time, trade, item.decision, item.slot)
+                self._consider(item.signal, event.time, trade, item)
 
     # ------------------------------------------------------------ what is kept of it
 
@@ -815,6 +863,7 @@ class Engine:
         call = self.breakers[venue].call(kind, now)
         if call is not None:
             self._calls[key] = call
+        self.controls.passed += 1
         self._draft.orders.append(order)
 
 

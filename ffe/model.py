@@ -542,6 +542,7 @@ class Disposition(StrEnum):
     WAITING = "waiting"  # for its session's first quote
     QUEUED = "queued"  # approvable, for a slot
     REVERSING = "reversing"  # approved, for flat
+    CONTROLLED = "controlled"  # by a control around the gate, after its approval
     BREAKER_OPEN = "breaker_open"
     HALTED = "halted"  # the engine takes no entries now
     DROPPED = "dropped"  # what waited has ended

@@ -183,7 +183,7 @@ def test_an_accepted_entry_is_worth_what_becomes_of_it() -> None:
 
 
 def test_where_there_is_one_venue_a_half_open_breaker_asks_it() -> None:
-    slow = with_rules(breaker={"open_seconds": 150.0, "jitter_ratio": 0.0})
+    slow = with_rules(breaker={"open_seconds": 150.0, "jitter_ratio": 0.0}, controls={"repeats": 5})
     scene = Scene(BTC, faults={COINS: [Kill(n) for n in range(1, 6)]}, interval=MINUTE, rules=slow)
     for _ in range(5):
         scene.bar(None, buy(BTC, qty=1.0))

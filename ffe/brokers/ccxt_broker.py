@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import ccxt
 
-from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
+from ffe.brokers.venue import USUAL, Past, Placed, SecondLook, VenueBroker, cause_of, ticket_of
 from ffe.errors import ConfigError
 from ffe.model import (
     AccountRead,
@@ -58,10 +58,10 @@ class CcxtBroker(VenueBroker):
 
     def __init__(
         self, universe: Universe, venue: Venue, client: ccxt.Exchange, clock: Callable[[], Nanos], since: Nanos,
-        past: Past | None = None,
+        past: Past | None = None, look: SecondLook = USUAL,
     ) -> None:  # fmt: skip
-        super().__init__(universe, venue, clock, past)
-        self.client, self._market = client, CcxtMarket(client)
+        super().__init__(universe, venue, clock, CcxtMarket(client), past, look)
+        self.client = client
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
@@ -93,9 +93,8 @@ class CcxtBroker(VenueBroker):
     def _open(self, market: Bars | Quotes) -> None:
         held, now = self._balances(), self.clock()
         kept = [(i, held[base]) for base, i in sorted(self._by_base.items()) if held.get(base)]
-        found = [
-            Holding(i.id, qty, self._ask(self._market.price, i)) for i, qty in kept
-        ]  # all or nothing: what fails is asked again
+        shown = self._ask(self._market.quotes, [i for i, _ in kept])  # all or nothing: what fails is asked again
+        found = [Holding(i.id, qty, quote.mid) for (i, qty), quote in zip(kept, shown, strict=True)]
         for currency in sorted({i.quote for i in self._mine.values()}):
             if held.get(currency):
                 self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, held[currency], currency))

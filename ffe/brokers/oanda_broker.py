@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ffe.brokers.venue import Past, Placed, VenueBroker, cause_of, ticket_of
+from ffe.brokers.venue import USUAL, Past, Placed, SecondLook, VenueBroker, cause_of, ticket_of
 from ffe.model import (
     AccountRead,
     Bars,
@@ -42,7 +42,18 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.rounding import whole_lots
 from ffe.wire.errors import Denied, NotThere, Unclear, Unsent
-from ffe.wire.oanda_wire import OandaClient, Row, number_of, part_of, row_of, rows_of, text_of, whole_of, written
+from ffe.wire.oanda_wire import (
+    OandaClient,
+    OandaMarket,
+    Row,
+    number_of,
+    part_of,
+    row_of,
+    rows_of,
+    text_of,
+    whole_of,
+    written,
+)
 
 LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
 TARGET = "TAKE_PROFIT_ORDER"
@@ -58,9 +69,9 @@ class OandaBroker(VenueBroker):
 
     def __init__(
         self, universe: Universe, venue: Venue, client: OandaClient, clock: Callable[[], Nanos],
-        past: Past | None = None,
+        past: Past | None = None, look: SecondLook = USUAL,
     ) -> None:  # fmt: skip
-        super().__init__(universe, venue, clock, past)
+        super().__init__(universe, venue, clock, OandaMarket(client), past, look)
         self.client, self.currency = client, universe.accounts[venue].currency
         self._by_name = {i.symbol.replace("/", "_"): i for i in self._mine.values()}
         # The newest transaction that was taken in: after a restart everything since the oldest that is remembered, for

@@ -2,7 +2,8 @@
 
 Law: one request per order, never repeated, and never a new id for an old order. A request without a usable answer
 leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign errors become the three below in one
-function per adapter, and nothing else of the foreign client is caught.
+function per adapter, and nothing else of the foreign client is caught. An entry leaves only if price, clock and
+decision are, at that moment, what it was decided on; what reduces risk is never held up by that.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.model import Order as AnyOrder
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
+from ffe.wire.market import Market
 
-Order = Enter | Exit | Protect
 T = TypeVar("T")
+Order = Enter | Exit | Protect
 WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
 
 
@@ -86,11 +88,28 @@ def always() -> AbstractContextManager[bool]:
     return nullcontext(True)
 
 
-class VenueBroker(ABC):
-    """One account at one live venue; subclasses speak its language. clock tells the time of an answer."""
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """When an entry leaves: how long ago its price may have been read, how far our clock may be from the venue's, and
+    how long ago it may have been decided."""
 
-    def __init__(self, universe: Universe, venue: Venue, clock: Callable[[], Nanos], past: Past | None = None) -> None:
-        self.universe, self._venue, self.clock = universe, venue, clock
+    price_age: Nanos = 2 * SECOND
+    skew: Nanos = SECOND // 2
+    decision_age: Nanos = 10 * SECOND
+
+
+USUAL = SecondLook()
+
+
+class VenueBroker(ABC):
+    """One account at one live venue; subclasses speak its language. clock tells the time of an answer, market shows
+    what everybody sees there."""
+
+    def __init__(
+        self, universe: Universe, venue: Venue, clock: Callable[[], Nanos], market: Market, past: Past | None = None,
+        look: SecondLook = USUAL,
+    ) -> None:  # fmt: skip
+        self.universe, self._venue, self.clock, self._market, self.look = universe, venue, clock, market, look
         self._past = past or Past()
         self._mine = {i.id: i for i in universe if i.venue == venue}
         # Whatever may still fill; what of it an earlier process sent has no number before the venue is asked.
@@ -124,7 +143,10 @@ class VenueBroker(ABC):
         """Carry an order out now; what came of it is an answer."""
         about = order.order if isinstance(order, Cancel | Query) else order.id
         try:
-            self._perform(order)
+            if isinstance(order, Enter) and (why := self._objection(order, time)):
+                self._say(Withheld(self.clock(), self._venue, order.id, f"C9 price or clock: {why}"))
+            else:
+                self._perform(order)
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, about, error.fault, isinstance(order, Query)))
         except Denied as error:
@@ -200,6 +222,40 @@ class VenueBroker(ABC):
     @abstractmethod
     def _read(self) -> None:
         """Say what the account holds."""
+
+    # ------------------------------------------------------------ a second look
+
+    def _objection(self, entry: Enter, time: Nanos) -> str:
+        """Why an entry must not leave; what cannot be known is a reason. A key that is lost is the venue's word."""
+        try:
+            return self._apart() or self._dearer(entry, time)
+        except Unclear as error:
+            return f"not known: {error}"
+        except Denied as error:
+            if error.is_locked_out:
+                raise
+            return f"not known: {error}"
+
+    def _apart(self) -> str:
+        """The venue read its clock somewhen between our asking and its answer."""
+        asked = self.clock()
+        said, skew = self._ask(self._market.time), self.look.skew
+        if asked - skew <= said <= self.clock() + skew:
+            return ""
+        return f"the venue's clock is {(said - asked) / SECOND:+.3f} s from ours, at most {skew / SECOND:g} s"
+
+    def _dearer(self, entry: Enter, time: Nanos) -> str:
+        intent, asked = entry.approved.intent, self.clock()
+        price = {q.instrument: q.mid for q in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
+        mid, now = price.get(intent.instrument), self.clock()
+        if mid is None:
+            return "no price is shown"
+        if not intent.side * (mid - entry.collar) <= 0.0:
+            return f"{mid!r} is beyond the collar of {entry.collar!r}"
+        for what, since, most in (("price", asked, self.look.price_age), ("decision", time, self.look.decision_age)):
+            if now - since > most:
+                return f"the {what} is {(now - since) / SECOND:.1f} s old, at most {most / SECOND:g} s"
+        return ""
 
     # ------------------------------------------------------------ orders in
 

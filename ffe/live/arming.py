@@ -43,7 +43,7 @@ class Arming(BaseModel):
 
 def limits_of(settings: Settings, symbols: Sequence[str]) -> dict[str, float]:
     """C3 and C4, which must be set to trade real money."""
-    rules = settings.controls  # type: ignore[attr-defined]
+    rules = settings.controls
     found = {
         **{name: getattr(rules, name) for name in ("max_order_value", "max_day_notional", "max_day_loss")},
         **{f"max_order_qty.{symbol}": rules.max_order_qty.get(symbol) for symbol in symbols},

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ffe.brokers.oanda_broker import OandaBroker
-from ffe.brokers.venue import Past, VenueBroker
+from ffe.brokers.venue import Past, SecondLook, VenueBroker
 from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, keys_of
 from ffe.errors import ConfigError
-from ffe.model import Account, Instrument, Nanos, Universe, Venue
+from ffe.model import SECOND, Account, Instrument, Nanos, Universe, Venue
 from ffe.wire import oanda_wire
 from ffe.wire.connect import ccxt_client
 from ffe.wire.errors import Denied, Unclear
@@ -125,11 +125,14 @@ class Connector:
         return Account(own.venue, own.kind, own.currency, own.horizon, rests_targets=self.described.source == "oanda")
 
     def broker(self, universe: Universe, clock: Callable[[], Nanos], since: Nanos, past: Past | None) -> VenueBroker:
+        rules = self.settings.controls
+        ages = (rules.quote_seconds, rules.skew_seconds, rules.decision_seconds)
+        look = SecondLook(*(int(seconds * SECOND) for seconds in ages))
         if self.described.source == "oanda":
-            return OandaBroker(universe, self.venue, self.oanda(), clock, past)
+            return OandaBroker(universe, self.venue, self.oanda(), clock, past, look)
         from ffe.brokers.ccxt_broker import CcxtBroker
 
-        return CcxtBroker(universe, self.venue, self.ccxt(), clock, since, past)
+        return CcxtBroker(universe, self.venue, self.ccxt(), clock, since, past, look)
 
     def _needed(self, name: str, secret: object) -> str:
         from pydantic import SecretStr

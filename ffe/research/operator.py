@@ -25,7 +25,7 @@ class ScriptedOperator:
     def due(self, time: Nanos) -> Iterable[Command]:
         """The commands given by now; asked after the Bars of an instant, each once the one before it was obeyed."""
         is_given = bool(self.script) and self.script[0].time <= time
-        return self._commands(time) if is_given or self.engine.guard.latches else ()
+        return self._commands(time) if is_given or self.engine.guard.is_latched else ()
 
     def _commands(self, time: Nanos) -> Iterator[Command]:
         while self.script and self.script[0].time <= time:
@@ -36,7 +36,7 @@ class ScriptedOperator:
             yield Command(time, Act.RE_ARM, "the scripted operator")
 
     def _has_something_to_clear(self) -> bool:
-        return bool(self.engine.guard.latches or self.engine.guard.disagreements)
+        return bool(self.engine.guard.is_latched or self.engine.guard.disagreements)
 
     def _is_morning_after(self, time: Nanos) -> bool:
         latched_at = self.engine.guard.latched_at

@@ -1,9 +1,9 @@
 """Whether entries are taken at all: ACTIVE, REDUCING (exits only) or HALTED (nothing new; closing and watching go on).
 
-Latches (portfolio stop, emergency stop, reconciliation break, a disk that cannot be trusted) clear only by an
-operator's re-arm. The portfolio stop judges the day's net P&L of our own trades against the day's starting equity;
-when total equity is beyond those limits for other reasons, entries stop until the next UTC day. An unknown equity
-never liquidates.
+Latches (portfolio stop, emergency stop, reconciliation break, a disk that cannot be trusted, a control that was
+breached) clear only by an operator's re-arm; some halt, some only reduce, some disable a single strategy. The portfolio
+stop judges the day's net P&L of our own trades against the day's starting equity; when total equity is beyond those
+limits for other reasons, entries stop until the next UTC day. An unknown equity never liquidates.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """A guard as a value; latches are (name, why)."""
+    """A guard as a value; latches, those that only reduce, and disabled strategies are (name, why)."""
 
     latches: tuple[tuple[str, str], ...]
+    reduced: tuple[tuple[str, str], ...]
+    disabled: tuple[tuple[str, str], ...]
     latched_at: Nanos | None
     paused: bool
     reducing_why: str
@@ -55,6 +57,8 @@ class Guard:
     def __init__(self, rules: WatchRules) -> None:
         self.rules = rules
         self.latches: dict[str, str] = {}  # name -> why
+        self.reduced: dict[str, str] = {}  # latches that stop entries and no more
+        self.disabled: dict[str, str] = {}  # latches of one strategy each, by its name
         self.paused = False
         self.disagreements: dict[Venue, int] = {}  # reads in a row that did not match the book
         self.closed_off: set[Venue] = set()  # they refuse to be asked
@@ -64,13 +68,15 @@ class Guard:
         self._doubt: Doubt | None = None
 
     def save(self) -> GuardState:
+        latches, reduced, disabled = (tuple(d.items()) for d in (self.latches, self.reduced, self.disabled))
         return GuardState(
-            tuple(self.latches.items()), self.latched_at, self.paused, self.reducing_why, self.day_equity
+            latches, reduced, disabled, self.latched_at, self.paused, self.reducing_why, self.day_equity
         )  # fmt: skip
 
     def restore(self, state: GuardState, venues: Iterable[Venue]) -> None:
         """Go on from a state: nothing is taken on until every venue has been asked and agrees."""
         self.latches, self.latched_at = dict(state.latches), state.latched_at
+        self.reduced, self.disabled = dict(state.reduced), dict(state.disabled)
         self.paused, self.reducing_why, self.day_equity = state.paused, state.reducing_why, state.day_equity
         self.disagreements = dict.fromkeys(venues, 0)
 
@@ -78,7 +84,7 @@ class Guard:
     def state(self) -> TradingState:
         if self.latches:
             return TradingState.HALTED
-        is_reducing = self.paused or self.reducing_why or self.disagreements or self.closed_off
+        is_reducing = self.paused or self.reducing_why or self.disagreements or self.closed_off or self.reduced
         return TradingState.REDUCING if is_reducing else TradingState.ACTIVE
 
     @property
@@ -88,7 +94,7 @@ class Guard:
 
     @property
     def why(self) -> str:
-        named = [f"{name}: {why}" for name, why in self.latches.items()]
+        named = [f"{name}: {why}" for name, why in (self.latches | self.reduced).items()]
         named += [
             f"{venue} {'disagrees with' if reads else 'is not yet compared with'} the book"
             for venue, reads in self.disagreements.items()
@@ -134,8 +140,14 @@ class Guard:
     def reduce(self, why: str) -> None:
         self.reducing_why = why
 
+    @property
+    def is_latched(self) -> bool:
+        return bool(self.latches or self.reduced or self.disabled)
+
     def re_arm(self) -> None:
         self.latches.clear()
+        self.reduced.clear()
+        self.disabled.clear()
         self.disagreements.clear()
         self.latched_at = None
 
@@ -152,10 +164,21 @@ class Guard:
         self.closed_off.discard(venue)
 
     def latch(self, name: str, why: str, now: Nanos) -> bool:
-        """Whether the latch is new."""
-        if name in self.latches:
+        """Halt; whether the latch is new."""
+        return self._latch(self.latches, name, why, now)
+
+    def brake(self, name: str, why: str, now: Nanos) -> bool:
+        """Take no more entries; whether the latch is new."""
+        return self._latch(self.reduced, name, why, now)
+
+    def disable(self, strategy: str, why: str, now: Nanos) -> bool:
+        """Take no more entries of one strategy; whether the latch is new."""
+        return self._latch(self.disabled, strategy, why, now)
+
+    def _latch(self, latches: dict[str, str], name: str, why: str, now: Nanos) -> bool:
+        if name in latches:
             return False
-        self.latches[name], self.latched_at = why, now
+        latches[name], self.latched_at = why, now
         return True
 
     def roll(self, book: Book) -> None:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 SLOT_CEILING = 2  # fixed: no configuration raises it
 
 
 def _check(rules: object, **bounds: tuple[float, float]) -> None:
     """Refuse a number outside its bounds, naming it; every other number only has to be positive."""
-    for field in fields(rules):  # type: ignore[arg-type]
-        value = getattr(rules, field.name)
-        low, high = bounds.get(field.name, (math.ulp(0.0), sys.float_info.max))
+    for each in fields(rules):  # type: ignore[arg-type]
+        value = getattr(rules, each.name)
+        low, high = bounds.get(each.name, (math.ulp(0.0), sys.float_info.max))
         if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
-            wanted = f"lie between {low:g} and {high:g}" if field.name in bounds else "be positive and finite"
-            raise ValueError(f"{field.name} = {value}: must {wanted}")
+            wanted = f"lie between {low:g} and {high:g}" if each.name in bounds else "be positive and finite"
+            raise ValueError(f"{each.name} = {value}: must {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,38 @@ class MemoryRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlRules:
+    """What an approved entry meets around the gate: how many may leave and how often the same, how old price, clock and
+    decision may be at the moment it leaves, and the disk's free space.
+
+    The largest order and the day's largest turnover and loss are in the account currency, quantities by symbol; what is
+    not set does not apply.
+    """
+
+    orders_per_second: int = 5
+    orders_per_minute: int = 60
+    orders_per_day: int = 500
+    rate_breaches: int = 3
+    repeats: int = 3
+    repeat_seconds: float = 300.0
+    duplicate_seconds: float = 5.0
+    quote_seconds: float = 2.0
+    skew_seconds: float = 0.5
+    decision_seconds: float = 10.0
+    free_mib: float = 200.0
+    max_order_value: float | None = None
+    max_order_qty: Mapping[str, float] = field(default_factory=dict)
+    max_day_notional: float | None = None
+    max_day_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, orders_per_second=(1, 1e4), orders_per_minute=(1, 1e4), orders_per_day=(1, 1e4))
+        for symbol, most in self.max_order_qty.items():
+            if not 0.0 < most < math.inf:
+                raise ValueError(f"max_order_qty of {symbol} = {most}: must be positive and finite")
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     gate: GateLimits = GateLimits()
     size: SizeRules = SizeRules()
@@ -125,3 +158,4 @@ class Rules:
     slots: SlotRules = SlotRules()
     breaker: BreakerRules = BreakerRules()
     memory: MemoryRules = MemoryRules()
+    controls: ControlRules = ControlRules()

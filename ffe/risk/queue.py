@@ -6,6 +6,7 @@ in the very instant of its review. Every end of a wait is said, so that it can b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ OVERRULED = "a newer opposite signal"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A signal that waits since `since`; kind is QUEUED, WAITING or REVERSING, slot is the one a reversal inherits.
+    """A signal that waits since `since` at a mid of price; kind is QUEUED, WAITING or REVERSING, slot is the one a
+    reversal inherits, first the mid at which it was first decided, before any wait.
 
     An approved reversal keeps its key for the instant in which it was approved. adds says that it was to add to a
     trade, and has nothing to add to once that has ended.
@@ -31,6 +33,7 @@ class Waiting:
     slot: int | None = None
     approved: Approved | None = None
     adds: bool = False
+    first: Price = math.nan
 
     @property
     def instrument(self) -> InstrumentId:

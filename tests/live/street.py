@@ -33,6 +33,11 @@ PAST_DAYS, PAST_SECONDS = 70, 30
 KEY, SECRET = "key", "secret"
 SETTINGS = """
 currency = "USDT"
+[controls]  # strategies here do in minutes what others do in months
+repeats = 10000
+orders_per_minute = 10000
+orders_per_day = 10000
+duplicate_seconds = 0.001
 [venues.binance]
 source = "ccxt"
 currency = "USDT"

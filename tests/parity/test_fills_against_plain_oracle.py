@@ -126,7 +126,7 @@ TERMS = st.builds(
     FREE | st.tuples(st.sampled_from([0.0004, 0.0625]), st.sampled_from([0.0005, 0.03])),
     st.sampled_from([1.0, 0.3, 7.77]),
     st.sampled_from([0.0, 0.001]),
-    st.sampled_from([0.02, 0.125, 8.0]),
+    st.sampled_from([0.02, 0.125, 0.875]),
     st.sampled_from([0.125, 0.25, 0.5]),
     st.sampled_from([0.125, 0.25, 0.5]),
 )

@@ -34,7 +34,7 @@ FREE = Settings().but(
     size={"risk_per_trade_ratio": WIDE**2},
     watch={
         **{f"{name}_ratio": WIDE for name in ("stop", "target", "day_loss", "day_gain")},
-        **{f"collar_{kind}_ratio": 1.0 for kind in ("crypto", "forex")},  # cash is reserved up to the collar
+        **{f"collar_{kind}_ratio": 0.9 for kind in ("crypto", "forex")},  # cash is reserved up to the collar
     },
     venues={name: {"cash": CASH} for name in ("coinbase", "oanda")},
     instruments={f"{name}/USD": COSTS for name in ("BTC", "ETH", "EUR")},

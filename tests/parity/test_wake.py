@@ -54,6 +54,11 @@ def test_limits_of_the_day_wake_a_run(tmp_path: Path, seed: int) -> None:
     assert any(change.what.startswith("latch") for change in result.changes)
 
 
+def test_a_day_that_may_lose_only_so_much_wakes_a_run(tmp_path: Path) -> None:
+    result = assert_same(tmp_path, coins(), ffe.load_settings().but(controls={"max_day_loss": 150.0}))
+    assert any(change.what == "latch daily limits" for change in result.changes)
+
+
 def test_total_equity_wakes_a_run_that_holds_coins_from_before(tmp_path: Path) -> None:
     held = ffe.load_settings().but(holdings=[{"symbol": "BTC/USD", "qty": 1.5, "price": 30_000.0}])
     result = assert_same(tmp_path, coins(), held, World(flows={"coinbase": [Deposit(START + 9 * DAY + 7, 5e3, "USD")]}))

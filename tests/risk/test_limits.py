@@ -10,6 +10,7 @@ import pytest
 from ffe.risk.limits import (
     SLOT_CEILING,
     BreakerRules,
+    ControlRules,
     GateLimits,
     MemoryRules,
     Rules,
@@ -18,8 +19,9 @@ from ffe.risk.limits import (
     WatchRules,
 )
 
-EVERY = (GateLimits, SizeRules, WatchRules, SlotRules, BreakerRules, MemoryRules)
-NUMBERS = [(kind, field.name) for kind in EVERY for field in fields(kind) if field.type != "bool"]
+EVERY = (GateLimits, SizeRules, WatchRules, SlotRules, BreakerRules, MemoryRules, ControlRules)
+NO_NUMBERS = ("bool", "Mapping[str, float]")
+NUMBERS = [(kind, field.name) for kind in EVERY for field in fields(kind) if field.type not in NO_NUMBERS]
 MAY_BE_ZERO = {"correlation_threshold", "cross_venue_threshold", "confidence_floor", "queue_length", "jitter_ratio"}
 MAY_BE_NEGATIVE = {"correlation_threshold", "cross_venue_threshold"}
 
@@ -57,6 +59,9 @@ def test_zero_is_a_number_where_it_means_something(kind: type, name: str) -> Non
         (SlotRules, "slots", 1, 2),
         (SlotRules, "queue_length", 0, 1000),
         (BreakerRules, "jitter_ratio", 0, 0.5),
+        (ControlRules, "orders_per_second", 1, 10_000),
+        (ControlRules, "orders_per_minute", 1, 10_000),
+        (ControlRules, "orders_per_day", 1, 10_000),
     ],
 )
 def test_bounds_themselves_are_allowed_and_what_lies_beyond_is_not(
@@ -66,6 +71,12 @@ def test_bounds_themselves_are_allowed_and_what_lies_beyond_is_not(
     for beyond in (low - 0.001 * max(abs(low), 1.0), high * 1.001 + 0.001):
         with pytest.raises(ValueError, match=rf"^{name} = .*: must lie between {low:g} and {high:g}$"):
             kind(**{name: beyond})
+
+
+@pytest.mark.parametrize("most", [0.0, -1.0, math.nan, math.inf])
+def test_the_most_of_one_instrument_is_a_number_too(most: float) -> None:
+    with pytest.raises(ValueError, match=f"^max_order_qty of BTC/USD = {most}: must be positive and finite$"):
+        ControlRules(max_order_qty={"BTC/USD": most})
 
 
 @pytest.mark.parametrize("slots", [0, 3, 100])
@@ -120,3 +131,9 @@ def test_defaults_are_the_rules_numbers() -> None:
     assert (breaker.failures, breaker.open_seconds, breaker.open_cap_seconds) == (5, 60.0, 900.0)
     assert (breaker.jitter_ratio, breaker.probe_seconds) == (0.1, 30.0)
     assert (rules.memory.calibrate, rules.memory.minimum_outcomes) == (False, 20)
+    controls = rules.controls
+    assert (controls.orders_per_second, controls.orders_per_minute, controls.orders_per_day) == (5, 60, 500)
+    assert (controls.rate_breaches, controls.repeats, controls.repeat_seconds) == (3, 3, 300.0)
+    assert (controls.duplicate_seconds, controls.quote_seconds, controls.skew_seconds) == (5.0, 2.0, 0.5)
+    assert (controls.decision_seconds, controls.free_mib, dict(controls.max_order_qty)) == (10.0, 200.0, {})
+    assert (controls.max_order_value, controls.max_day_notional, controls.max_day_loss) == (None, None, None)

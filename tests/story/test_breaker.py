@@ -16,7 +16,9 @@ from ffe.risk.breaker import BreakerState, CallKind
 from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, SOL, START, Moment, Scene, buy, leave, with_rules
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
-EXACT = with_rules(breaker={"open_seconds": 90.0, "jitter_ratio": 0.0})
+MAY_REPEAT = {"repeats": 1000, "duplicate_seconds": 1e-10}  # or controls would end it before any breaker
+STUBBORN = with_rules(controls=MAY_REPEAT)
+EXACT = with_rules(controls=MAY_REPEAT, breaker={"open_seconds": 90.0, "jitter_ratio": 0.0})
 
 
 def state(scene: Scene, later: int = 0) -> BreakerState:
@@ -25,7 +27,7 @@ def state(scene: Scene, later: int = 0) -> BreakerState:
 
 def tried(*faults: AnyFault, times: int = 5, **more: object) -> Scene:
     """A new entry into BTC as often as that, each after the one before has come to nothing."""
-    scene = Scene(BTC, ETH, SOL, EUR, faults={COINS: faults}, **more)
+    scene = Scene(BTC, ETH, SOL, EUR, faults={COINS: faults}, **({"rules": STUBBORN} | more))
     for _ in range(times):
         scene.bar(None, buy(BTC))
         while scene.slots() and state(scene) is CLOSED:
@@ -113,7 +115,7 @@ def test_a_venue_that_fell_silent_is_asked_until_it_speaks() -> None:
 
 def test_it_is_asked_even_while_its_breaker_is_open() -> None:
     """Its breaker stays open for a quarter of an hour; the venue is back after two minutes, and so are the others."""
-    rules = with_rules(breaker={"open_seconds": 900.0, "jitter_ratio": 0.0})
+    rules = with_rules(controls=MAY_REPEAT, breaker={"open_seconds": 900.0, "jitter_ratio": 0.0})
     outage = Outage(START + 19 * MINUTE, START + 22 * MINUTE)
     scene = tried(*(Kill(n) for n in range(1, 6)), outage, interval=MINUTE, rules=rules)
     scene.bars(24)
@@ -125,7 +127,7 @@ def test_it_is_asked_even_while_its_breaker_is_open() -> None:
 
 
 def test_entries_are_refused_and_exits_are_not() -> None:
-    scene = Scene(BTC, ETH, EUR, faults={COINS: [Kill(n) for n in range(3, 8)]})
+    scene = Scene(BTC, ETH, EUR, faults={COINS: [Kill(n) for n in range(3, 8)]}, rules=STUBBORN)
     scene.bar(None, buy(BTC))
     for _ in range(5):
         scene.bar(None, buy(ETH))

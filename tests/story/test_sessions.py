@@ -86,11 +86,10 @@ def test_it_may_be_refused_at_the_open() -> None:
 
 
 def test_its_own_collar_is_measured_from_the_open() -> None:
-    """A night's gap of eight per cent is no reason to cancel what is decided after it."""
     scene = bought(buy(IBM))
-    daily(scene, {IBM: (54.0, 54.0)})
-    assert scene.ours(IBM) > 0.0
-    assert scene.resting(IBM).stop == 54.0 * 0.98
+    (entry,) = daily(scene, {IBM: (52.0, 52.0)}).of(Enter)
+    assert entry.collar == 52.0 * 1.05 and scene.ours(IBM) > 0.0
+    assert scene.resting(IBM).stop == 52.0 * 0.98
 
 
 def test_waiting_ends_with_a_newer_opposite_signal() -> None:
