@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
 PATIENCE_SECONDS = 5.0
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,8 @@ def recovered(setup: Setup, session: str, left: Left, feed: PollFeed) -> tuple[E
     for event in past.events:
         engine.prime(event)
     restore(engine, left.state, left.sent)
-    root = setup.settings.data_folder
-    journal = LiveJournal(root, setup.stamp(), setup.head(), lambda: encode_value(engine.save()))
+    root, spare = setup.settings.data_folder, int(setup.settings.controls.free_mib * MIB)
+    journal = LiveJournal(root, setup.stamp(), setup.head(), lambda: encode_value(engine.save()), spare=spare)
     for event in past.events:
         journal.prime(event, now)
     journal.resume(now, left.state, encode_value(left.sent))

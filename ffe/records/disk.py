@@ -32,6 +32,11 @@ class Disk:
         except OSError as error:
             raise SyncFailed(*error.args) from error
 
+    def free(self, fd: int) -> int:
+        """Bytes that may still be written."""
+        found = os.fstatvfs(fd)
+        return found.f_bavail * found.f_frsize
+
     def close(self, fd: int) -> None:
         os.close(fd)
 
@@ -52,6 +57,13 @@ class Folder:
 
     def sync(self) -> None:
         self.disk.sync(self._fd)
+
+    def free(self) -> int:
+        """Bytes that may still be written; none where nobody can say."""
+        try:
+            return self.disk.free(self._fd)
+        except OSError:
+            return 0
 
     def close(self) -> None:
         self.disk.close(self._fd)

@@ -42,6 +42,7 @@ from ffe.records.encode import (
 log = logging.getLogger(__name__)
 
 KEPT_EVERY = MINUTE  # a state, though nothing happens but prices
+SPARE = 200 << 20  # bytes
 
 EQUITY_ROW = np.dtype([("time", "<i8"), ("equity", "<f8")])
 
@@ -240,7 +241,8 @@ class LiveJournal(_Keeper):
     """The records of an account: one file a decision in decisions/, one chain of days in journal/.
 
     state says what the engine holds: it stands in the first line of every day's file, and in every step but those of
-    prices at which nothing happened, there once a minute. So the next process goes on from the last of them.
+    prices at which nothing happened, there once a minute. So the next process goes on from the last of them. With less
+    than spare bytes free no entry leaves, as if it could not be written: what follows from one must find room.
     """
 
     def __init__(
@@ -250,11 +252,12 @@ class LiveJournal(_Keeper):
         head: Mapping[str, Json],
         state: Callable[[], Json],
         disk: Disk | None = None,
+        spare: int = SPARE,
     ) -> None:
         with _writable(root):
             self._decisions, days = (_folder(root / name, disk or Disk()) for name in ("decisions", "journal"))
             super().__init__(stamp, resume(root, days))
-        self._days = days
+        self._days, self._spare, self._is_tight = days, spare, False
         self._state = state
         self._is_price = False  # what was heard last
         self._now = self._kept_at = 0  # when; and when a state was kept
@@ -302,7 +305,15 @@ class LiveJournal(_Keeper):
         elif self.written is Written.NO:
             self._flush()
         self._attempt(self._chain.sync)
+        if step.decisions and self.written is Written.YES and not self._has_room():
+            return Written.NO
         return self.written
+
+    def _has_room(self) -> bool:
+        was_tight, self._is_tight = self._is_tight, self._days.free() < self._spare
+        if self._is_tight and not was_tight:
+            log.critical("The disk has less than %d MiB free: until it has more, no entry leaves", self._spare >> 20)
+        return not self._is_tight
 
     def _save(self) -> None:
         for draft in self.unwritten.copy():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from errno import EIO
 from pathlib import Path
 
 import pytest
 
 from ffe.model import DAY, HOUR, Act, Disposition, Enter, Exit, Signal, Withheld
+from ffe.records.disk import Disk
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
 from ffe.records.reader import records
@@ -72,6 +74,60 @@ def test_f38_what_was_withheld_is_not_sent_when_there_is_room_again(tmp_path: Pa
     (tmp_path / "journal" / "2024-02-06.jsonl").unlink()
     scene.bars(3)
     assert scene.at_venue(ETH) == 0.0
+
+
+# ---------------------------------------------------------------- almost full
+
+
+class Tight(Disk):
+    """A disk that says how much is free as a test wants it; None is an error."""
+
+    left: int | None = 200 << 20
+
+    def free(self, fd: int) -> int:
+        if self.left is None:
+            raise OSError(EIO, "Input/output error")
+        return self.left
+
+
+def on_tight(root: Path) -> tuple[Scene, Tight]:
+    disk = Tight()
+    return Scene(BTC, ETH, SOL, disk=LiveJournal(root, Stamp("story", "0", "c", "d"), {}, dict, disk)), disk
+
+
+@pytest.mark.parametrize("left", [(200 << 20) - 1, None])
+def test_an_almost_full_disk_stops_entries_and_not_exits(tmp_path: Path, left: int | None) -> None:
+    scene, disk = on_tight(tmp_path)
+    scene.bar(None, buy(BTC))
+    disk.left = left
+    told = scene.bar(None, buy(ETH))
+    assert withheld(told) == ["the decision could not be written"] and scene.at_venue(BTC) > 0.0
+    scene.bar(None, leave(BTC))
+    scene.bar()
+    assert scene.at_venue(ETH) == scene.at_venue(BTC) == 0.0 and scene.resting(BTC) is None
+
+
+def test_an_almost_full_disk_is_shouted_once_until_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, disk = on_tight(tmp_path)
+    shouts = []
+    for left in (0, 0, 200 << 20, 0):
+        disk.left = left
+        scene.bar(None, buy(BTC if not shouts or len(shouts) == 2 else ETH))
+        shouts.append(caplog.text.count("less than 200 MiB free"))
+    assert shouts == [1, 1, 1, 2]
+
+
+def test_the_room_on_a_real_disk_is_asked_for(tmp_path: Path) -> None:
+    stamp = Stamp("story", "0", "c", "d")
+    for spare, held in ((1, 1), (1 << 60, 0)):
+        root = tmp_path / str(spare)
+        scene = Scene(BTC, disk=LiveJournal(root, stamp, {}, dict, spare=spare))
+        scene.bar(None, buy(BTC))
+        scene.bar()
+        assert (scene.at_venue(BTC) > 0.0) is bool(held)
+        assert len(list(records(root))) == 1  # the decision is on record either way
 
 
 # ---------------------------------------------------------------- not to be trusted
