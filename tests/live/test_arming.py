@@ -1,0 +1,276 @@
+"""Real money needs a flag, a file, an id that somebody types, and limits. Nothing else arms, and nothing that fails to
+arm trades something else instead.
+
+The command line runs in this process: every refusal here comes before anything is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ffe.cli import app as ffe
+from ffe.config import Secrets, Settings, load_settings
+from ffe.errors import ConfigError
+from ffe.live.__main__ import app as live
+from ffe.live.arming import check
+from ffe.live.connect import REAL_MONEY, Armed, Connector, connectors
+from ffe.model import HOUR, Venue
+from ffe.wire.oanda_wire import PRACTICE
+from tests.live.street import KEY, ROOT, SECRET
+
+ACCOUNT = "101-004-1234567-001"
+LIMITS = """
+[controls]
+max_order_value = 5000.0
+max_day_notional = 20000.0
+max_day_loss = 300.0
+[controls.max_order_qty]
+"EUR/USD" = 10000.0
+"""
+MARKETS = """
+[venues.binance]
+source = "ccxt"
+currency = "USDT"
+[instruments."BTC/USDT"]
+venue = "binance"
+asset_class = "crypto"
+base = "BTC"
+quote = "USDT"
+"""
+
+
+needs_limits = pytest.mark.skipif("controls" not in Settings.model_fields, reason="no settings of limits yet")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with limits, and an environment with keys."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("OANDA_ACCOUNT_ID", ACCOUNT)
+    for name in ("BINANCE_API_KEY", "OANDA_API_KEY", "COINBASE_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    for name in ("BINANCE_API_SECRET", "COINBASE_API_SECRET"):
+        monkeypatch.setenv(name, SECRET)
+    (tmp_path / "ffe.toml").write_text(LIMITS if "controls" in Settings.model_fields else "")
+    yield tmp_path
+
+
+def started(*options: str, typed: str = "", symbol: str = "EUR/USD") -> Result:
+    strategy = f"{ROOT}/tests/live/churn.py:Idle"
+    return CliRunner().invoke(live, [strategy, "--symbols", symbol, *options], input=f"{typed}\n")
+
+
+def refusal(*options: str, typed: str = "", symbol: str = "EUR/USD") -> str:
+    """What is said instead of a start, of which no trace is left."""
+    result = started(*options, typed=typed, symbol=symbol)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert not Path("data").exists() and not Path("logs").exists()
+    return str(result.exception)
+
+
+def armed(path: str = "arming.json") -> Result:
+    return CliRunner().invoke(ffe, ["arm", path, "--symbols", "EUR/USD"])
+
+
+def connector(symbol: str, word: Armed) -> Connector:
+    return connectors(load_settings(), [symbol], Secrets(), word)[0]
+
+
+def hosts(urls: object) -> set[str]:
+    """Of every address in a tree of addresses."""
+    if isinstance(urls, dict):
+        return set().union(*map(hosts, urls.values()))
+    return {urlsplit(str(urls)).hostname or ""}
+
+
+# ---------------------------------------------------------------- whom it may speak to
+
+
+@pytest.mark.parametrize("symbol", ["EUR/USD", "BTC/USD", "BTC/USDT"])
+def test_without_a_word_nothing_beyond_this_machine_is_traded_at(symbol: str) -> None:
+    Path("ffe.toml").write_text(MARKETS)
+    assert "nobody has said so. Add --sandbox for practice money, or --live" in refusal(symbol=symbol)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://api.binance.com", "http://192.168.1.7:80", "http://localhost.example.com", "http://127.0.0.1.nip.io",
+        "http://0.0.0.0:1", "http://2130706433",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("word", [(), ("--sandbox",)])
+def test_an_address_elsewhere_is_no_practice_account_and_no_loopback(address: str, word: tuple[str, ...]) -> None:
+    Path("ffe.toml").write_text(MARKETS.replace("source", f'address = "{address}"\nsource'))
+    assert address in refusal(*word, symbol="BTC/USDT")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:9", "127.8.8.8:9", "[::1]:9"])
+def test_loopback_needs_no_word(host: str) -> None:
+    Path("ffe.toml").write_text(MARKETS.replace("source", f'address = "http://{host}"\nsource'))
+    (name,) = hosts(connector("BTC/USDT", Armed.NOT).ccxt().urls["api"])
+    assert name in host
+
+
+def test_sandbox_selects_the_practice_account() -> None:
+    assert str(connector("EUR/USD", Armed.SANDBOX).oanda()._http.base_url).startswith(PRACTICE)
+    assert str(connector("EUR/USD", Armed.LIVE).oanda()._http.base_url).startswith(REAL_MONEY)
+
+
+def test_sandbox_selects_the_testnet() -> None:
+    Path("ffe.toml").write_text(MARKETS)
+    practice = hosts(connector("BTC/USDT", Armed.SANDBOX).ccxt().urls["api"])
+    real = hosts(connector("BTC/USDT", Armed.LIVE).ccxt().urls["api"])
+    assert "api.binance.com" in real and not practice & real
+    assert all("testnet" in name or "demo" in name for name in practice)
+
+
+def test_a_venue_without_a_sandbox_is_refused_one() -> None:
+    with pytest.raises(ConfigError, match="coinbase has no sandbox that ccxt knows: trade there with --live"):
+        connector("BTC/USD", Armed.SANDBOX).ccxt()
+
+
+def test_an_answer_leads_no_request_elsewhere() -> None:
+    Path("ffe.toml").write_text(MARKETS)
+    assert connector("BTC/USDT", Armed.LIVE).ccxt().session.max_redirects == 0
+    assert not connector("EUR/USD", Armed.LIVE).oanda()._http.follow_redirects
+
+
+@needs_limits
+def test_practice_and_real_money_are_not_both_meant() -> None:
+    armed()
+    assert "say one of them" in refusal("--sandbox", "--live", "--arming", "arming.json", typed=ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    "line", ["armed = 'live'", "live = true", "use_sandbox = false", "[venues.oanda]\nsandbox = false"]
+)
+def test_no_setting_arms(line: str) -> None:
+    Path("ffe.toml").write_text(line)
+    assert "no such setting" in refusal()
+
+
+@pytest.mark.parametrize("name", ["FFE_LIVE", "FFE_ARMED", "FFE_SANDBOX", "LIVE", "ARMING", "USE_SANDBOX"])
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_no_variable_arms(name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == ".env":
+        Path(".env").write_text(f"{name}=live\n")
+    else:
+        monkeypatch.setenv(name, "live")
+    said = refusal()
+    assert "nobody has said so" in said or "no such setting" in said
+
+
+# ---------------------------------------------------------------- the file
+
+
+@needs_limits
+def test_arm_signs_limits_accounts_settings_and_code_for_a_day() -> None:
+    assert armed().exit_code == 0
+    assert Path("arming.json").stat().st_mode & 0o777 == 0o600
+    signed = json.loads(Path("arming.json").read_text())
+    assert signed["accounts"] == {"oanda": ACCOUNT} and signed["config"] == load_settings().fingerprint()
+    assert signed["limits"]["max_order_value"] == 5_000.0 and signed["limits"]["max_order_qty.EUR/USD"] == 10_000.0
+    assert signed["expires"] - signed["signed"] == 24 * HOUR
+
+
+@needs_limits
+@pytest.mark.parametrize("name", ["max_order_value", "max_day_notional", "max_day_loss", '"EUR/USD"'])
+def test_arm_refuses_without_limits(name: str) -> None:
+    Path("ffe.toml").write_text("\n".join(line for line in LIMITS.splitlines() if not line.startswith(name)))
+    result = armed()
+    assert isinstance(result.exception, ConfigError) and name.strip('"') in str(result.exception)
+    assert not Path("arming.json").exists()
+
+
+@needs_limits
+def test_arm_writes_over_nothing() -> None:
+    Path("arming.json").write_text("what was there")
+    assert isinstance(armed().exception, ConfigError)
+    assert Path("arming.json").read_text() == "what was there"
+
+
+@needs_limits
+@pytest.mark.parametrize("later", [0, 23 * HOUR])
+def test_what_was_signed_arms_for_a_day(later: int) -> None:
+    armed()
+    settings, found = load_settings(), [connector("EUR/USD", Armed.LIVE)]
+    check(Path("arming.json"), settings, ["EUR/USD"], found, {Venue("oanda"): ACCOUNT}, time.time_ns() + later)
+
+
+def edited(**changes: object) -> None:
+    path = Path("arming.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def lowered() -> None:
+    limits = json.loads(Path("arming.json").read_text())["limits"]
+    edited(limits={**limits, "max_order_value": 1e9})
+
+
+MISMATCHES: dict[str, tuple[str, Callable[[], Any]]] = {
+    "account": ("other accounts", lambda: edited(accounts={"oanda": "101-004-1234567-002"})),
+    "venue": ("other accounts", lambda: edited(accounts={"binance": ACCOUNT})),
+    "one more venue": ("other accounts", lambda: edited(accounts={"oanda": ACCOUNT, "binance": ACCOUNT})),
+    "limits": ("other limits", lowered),
+    "settings hash": ("other settings", lambda: edited(config="0" * 64)),
+    "settings": ("other settings", lambda: Path("ffe.toml").write_text(LIMITS + "[gate]\nvar_ratio = 0.04")),
+    "limits of the settings": ("other limits", lambda: Path("ffe.toml").write_text(LIMITS.replace("300.0", "900.0"))),
+    "no limits": ("Real money needs limits", lambda: Path("ffe.toml").write_text("")),
+    "code": ("another version of the code", lambda: edited(code="1.0+000000000000")),
+    "expired": ("expired", lambda: edited(signed=time.time_ns() - 24 * HOUR, expires=time.time_ns() - HOUR)),
+    "too long": ("within 24 hours", lambda: edited(expires=time.time_ns() + 25 * HOUR)),
+    "from the future": ("signed in the future", lambda: edited(
+        signed=time.time_ns() + HOUR, expires=time.time_ns() + 2 * HOUR
+    )),
+    "group may read": ("chmod 600", lambda: Path("arming.json").chmod(0o640)),
+    "others may write": ("chmod 600", lambda: Path("arming.json").chmod(0o602)),
+    "no such file": ("No such file", lambda: Path("arming.json").unlink()),
+    "a field more": ("no arming file", lambda: edited(force=True)),
+    "no JSON": ("no arming file", lambda: Path("arming.json").write_text("yes")),
+    "a line more": ("no arming file", lambda: Path("arming.json").write_text("{}")),
+}  # fmt: skip
+
+
+@needs_limits
+@pytest.mark.parametrize("mismatch", MISMATCHES)
+def test_one_mismatch_refuses_to_start(mismatch: str) -> None:
+    said, make = MISMATCHES[mismatch]
+    assert armed().exit_code == 0
+    make()
+    assert said in refusal("--live", "--arming", "arming.json", typed=ACCOUNT)
+
+
+@needs_limits
+@pytest.mark.parametrize("typed", ["101-004-1234567-002", "oanda", ACCOUNT[:-1], "yes"])
+def test_another_id_typed_refuses_to_start(typed: str) -> None:
+    armed()
+    said = refusal("--live", "--arming", "arming.json", typed=typed)
+    assert "what was typed is not the account's id" in said and ACCOUNT not in said
+
+
+@needs_limits
+def test_no_id_typed_refuses_to_start() -> None:
+    armed()
+    result = started("--live", "--arming", "arming.json")
+    assert result.exit_code == 1 and "Aborted" in result.output and not Path("data").exists()
+
+
+def test_live_needs_a_file() -> None:
+    assert "needs --arming FILE" in refusal("--live", typed=ACCOUNT)
+
+
+def test_another_key_is_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ffe.toml").write_text(MARKETS)
+    before = connector("BTC/USDT", Armed.LIVE).account_id
+    monkeypatch.setenv("BINANCE_API_KEY", "another")
+    assert connector("BTC/USDT", Armed.LIVE).account_id != before
