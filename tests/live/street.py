@@ -134,6 +134,16 @@ class Street:
             timeout=timeout,
         )  # fmt: skip
 
+    @contextmanager
+    def begun(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that is not waited for, and killed in the end."""
+        words = [sys.executable, "-m", "ffe", *command]
+        with subprocess.Popen(words, cwd=self.folder, env=self.env, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     # ------------------------------------------------------------ what is so at the venue
 
     def held(self, symbol: str) -> float:

@@ -8,6 +8,7 @@ prints what it measured.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
@@ -163,8 +164,10 @@ def press_while_it_hangs(one: Session, presses: Presses, times: int) -> None:
 def press_hung(strategy: str, presses: Presses, times: int) -> None:
     """All presses but the first come before the engine is killed, a second after it."""
     with session(presses.street, strategy) as one:
+        if one.until(lambda status: status.get("life") == "trading")["is_latched"]:
+            re_armed(one)  # the stop before outlived its session
         trading(one)
-        engine, hung = one.engine, one.until(lambda status: status["age_seconds"] > 1.2)
+        engine, hung = one.engine, one.until(lambda status: status["age_seconds"] > 2.5)
         assert any(trade["qty"] for trade in hung["trades"])
         with presses.press(one) as said:
             presses.press_again(one, times - 1)
@@ -241,7 +244,7 @@ def test_a_stop_by_force_needs_no_supervisor_and_the_next_session_comes_up_latch
 def test_what_a_killed_engine_was_asked_is_answered_and_no_re_arm_undoes_a_later_stop(tmp_path: Path) -> None:
     with Street(tmp_path) as street, session(street, "Spins") as one:
         trading(one)
-        one.until(lambda status: status["age_seconds"] > 1.2)
+        one.until(lambda status: status["age_seconds"] > 2.5)
         with closing(ask(one.data, Act.CLOSE_ALL)) as close_all, closing(ask(one.data, Act.RE_ARM)) as re_arm:
             answers = [Thread(target=lambda said=said: heard.extend(said)) for said in (close_all, re_arm)]
             heard: list[dict[str, Any]] = []
@@ -293,3 +296,43 @@ def test_close_all_closes_and_goes_on(tmp_path: Path) -> None:
         one.until(lambda status: any(asked.params["side"] == "SELL" for asked in street.posts()[sold:]))
         trading(one)
         assert "entries may leave" in street.ffe("status").stdout
+
+
+@pytest.mark.slow
+def test_a_re_arm_that_is_still_under_way_does_not_undo_a_stop(tmp_path: Path) -> None:
+    with Street(tmp_path) as street, session(street, "Holds") as one:
+        trading(one)
+        os.kill(one.engine, signal.SIGSTOP)  # it hears both at once, in their order
+        with closing(ask(one.data, Act.RE_ARM)) as re_arm:
+            time.sleep(0.2)
+            with Presses(street).press(one) as said:
+                os.kill(one.engine, signal.SIGCONT)
+                assert [one["done"] for one in re_arm] == [False]
+                done(said)
+        assert not Permit(one.data).is_given and is_flat(street)
+
+
+@pytest.mark.slow
+def test_a_stop_before_the_first_state_outlives_its_session(tmp_path: Path) -> None:
+    with Street(tmp_path) as street:
+        with session(street, "Idle") as one:
+            one.until(lambda status: not status["is_latched"])
+            with Presses(street).press(one):
+                pass
+        with session(street, "Idle") as one:
+            assert one.until(lambda status: status.get("state") == "halted")["is_latched"]
+
+
+@pytest.mark.slow
+def test_a_closing_without_an_engine_is_not_done_before_the_venue_answers(tmp_path: Path) -> None:
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            trading(one)
+            protected(one)
+            one.kill()
+        street.venue.faults = [Drop(on="*", end=FOREVER)]
+        with street.begun("stop", "--force") as command:
+            time.sleep(6.0)
+            assert command.poll() is None and not is_flat(street)
+            street.venue.faults = []
+            assert command.wait(40.0) == 0 and is_flat(street)
