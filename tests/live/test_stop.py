@@ -41,9 +41,9 @@ UNLIMITED = resource.RLIM_INFINITY
 
 @dataclass(slots=True)
 class Presses:
-    """Every press at one venue: how long it took to latch, and from when to when no entry may arrive."""
+    """How long each took to latch, and from when to when no entry may arrive; streets are where, the newest last."""
 
-    street: Street
+    streets: list[Street]
     seconds: list[float] = field(default_factory=list)
     quiet: list[tuple[Nanos, Nanos]] = field(default_factory=list)
 
@@ -67,7 +67,8 @@ class Presses:
 
     def entries(self) -> list[Nanos]:
         """When entries arrived that had no business to."""
-        bought = [asked.time for asked in self.street.posts() if asked.params["side"] == "BUY"]
+        posts = [asked for street in self.streets for asked in street.posts()]
+        bought = [asked.time for asked in posts if asked.params["side"] == "BUY"]
         return [time for time in bought for start, end in self.quiet if start < time < end]
 
     def assert_good(self) -> None:
@@ -94,6 +95,11 @@ def is_flat(street: Street) -> bool:
 def trading(one: Session) -> None:
     """Entries leave: something is open."""
     one.until(lambda s: s.get("life") == "trading" and s["state"] == "active" and any(t["qty"] for t in s["trades"]))
+
+
+def hung(one: Session) -> None:
+    """Something is held, and the engine has fallen silent."""
+    one.until(lambda s: not one.street.is_flat() and (s["age_seconds"] or 0.0) > 2.5)
 
 
 def protected(one: Session) -> None:
@@ -134,62 +140,66 @@ Condition = Callable[[Street, Session], AbstractContextManager[None]]
 
 
 def press_in(condition: Condition, one: Session, presses: Presses, times: int) -> None:
-    """The first press meets an engine that trades; after the last all is closed, and then it trades again."""
+    """The first press meets an engine that trades; after the last all is closed, and it can be armed again."""
     trading(one)
-    with condition(presses.street, one), presses.press(one) as said:
+    with condition(presses.streets[-1], one), presses.press(one) as said:
         presses.press_again(one, times - 1)
         done(said)
-        assert is_flat(presses.street)
+        assert is_flat(presses.streets[-1])
     re_armed(one)
 
 
 def press_while_it_hangs(one: Session, presses: Presses, times: int) -> None:
     """As long as the venue answers nothing it is not done; once it answers it is."""
     trading(one)
-    protected(one)
-    presses.street.venue.faults = [Hang(on="*", end=FOREVER)]
+    presses.streets[-1].venue.faults = [Hang(on="*", end=FOREVER)]
     with presses.press(one) as said:
         presses.press_again(one, times - 1)
         heard: list[dict[str, Any]] = []
         reader = Thread(target=lambda: heard.extend(said), daemon=True)
         reader.start()
         time.sleep(4.0)
-        assert not any(one.get("done") for one in heard) and not is_flat(presses.street)
-        presses.street.venue.faults = []
+        assert not any(one.get("done") for one in heard)
+        presses.streets[-1].venue.faults = []
         reader.join(60.0)
-        assert heard[-1]["done"] is True and is_flat(presses.street)
+        assert heard[-1]["done"] is True and is_flat(presses.streets[-1])
     re_armed(one)
 
 
 def press_hung(strategy: str, presses: Presses, times: int) -> None:
-    """All presses but the first come before the engine is killed, a second after it."""
-    with session(presses.street, strategy) as one:
-        if one.until(lambda status: status.get("life") == "trading")["is_latched"]:
-            re_armed(one)  # the stop before outlived its session
-        trading(one)
-        engine, hung = one.engine, one.until(lambda status: status["age_seconds"] > 2.5)
-        assert any(trade["qty"] for trade in hung["trades"])
+    """Most presses come before the engine is killed, a second after the first; some may come while it is closed for."""
+    with session(presses.streets[-1], strategy) as one:
+        hung(one)
+        engine = one.engine
         with presses.press(one) as said:
             presses.press_again(one, times - 1)
             begun = time.monotonic()
-            assert "killed" in next(one["said"] for one in said)
+            assert "killed" in next(said)["said"]
             assert time.monotonic() - begun < 2.0 and not Path(f"/proc/{engine}").exists()
             done(said)
-            assert is_flat(presses.street)
+            assert is_flat(presses.streets[-1])
 
 
-def pressed(condition: str, presses: Presses, rounds: int, times: int) -> None:
-    street = presses.street
+def pressed(condition: str, folder: Path, rounds: int, times: int) -> Presses:
+    """A session and a venue of its own for each round."""
+    presses = Presses([])
+    for n in range(rounds):
+        (folder / str(n)).mkdir()
+        with Street(folder / str(n)) as street:
+            presses.streets.append(street)
+            press_once(condition, presses, times)
+    return presses
+
+
+def press_once(condition: str, presses: Presses, times: int) -> None:
     if condition in ("Spins", "SpinsCompiled"):
-        for _ in range(rounds):
-            press_hung(condition, presses, times)
+        press_hung(condition, presses, times)
         return
-    with session(street) as one:
-        for _ in range(rounds):
-            if condition == "hangs":
-                press_while_it_hangs(one, presses, times)
-            else:
-                press_in(WRONG[condition], one, presses, times)
+    with session(presses.streets[-1]) as one:
+        if condition == "hangs":
+            press_while_it_hangs(one, presses, times)
+        else:
+            press_in(WRONG[condition], one, presses, times)
 
 
 WRONG: dict[str, Condition] = {"breaker open": breaker_open, "disk full": disk_full}
@@ -199,9 +209,7 @@ CONDITIONS = ["Spins", "SpinsCompiled", "hangs", *WRONG]
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_stop_latches_and_closes_whatever_is_wrong(condition: str, tmp_path: Path) -> None:
-    with Street(tmp_path) as street:
-        pressed(condition, presses := Presses(street), rounds=1, times=5)
-        presses.assert_good()
+    pressed(condition, tmp_path, rounds=1, times=5).assert_good()
 
 
 @pytest.mark.campaign
@@ -209,11 +217,10 @@ def test_the_stop_latches_and_closes_whatever_is_wrong(condition: str, tmp_path:
 def test_a_hundred_presses_latch_and_close_whatever_is_wrong(
     condition: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Street(tmp_path) as street:
-        pressed(condition, presses := Presses(street), rounds=10, times=10)
-        with capsys.disabled():
-            print(f"\n{presses.told(condition)}")
-        presses.assert_good()
+    presses = pressed(condition, tmp_path, rounds=5, times=20)
+    with capsys.disabled():
+        print(f"\n{presses.told(condition)}")
+    presses.assert_good()
 
 
 # ---------------------------------------------------------------- without a supervisor, and afterwards
@@ -243,15 +250,14 @@ def test_a_stop_by_force_needs_no_supervisor_and_the_next_session_comes_up_latch
 @pytest.mark.slow
 def test_what_a_killed_engine_was_asked_is_answered_and_no_re_arm_undoes_a_later_stop(tmp_path: Path) -> None:
     with Street(tmp_path) as street, session(street, "Spins") as one:
-        trading(one)
-        one.until(lambda status: status["age_seconds"] > 2.5)
+        hung(one)
         with closing(ask(one.data, Act.CLOSE_ALL)) as close_all, closing(ask(one.data, Act.RE_ARM)) as re_arm:
             answers = [Thread(target=lambda said=said: heard.extend(said)) for said in (close_all, re_arm)]
             heard: list[dict[str, Any]] = []
             for answer in answers:
                 answer.start()
             time.sleep(0.3)
-            with Presses(street).press(one) as said:
+            with Presses([street]).press(one) as said:
                 done(said)
             for answer in answers:
                 answer.join(5.0)
@@ -265,7 +271,7 @@ def test_an_engine_that_dies_while_it_closes_is_closed_for(tmp_path: Path) -> No
         trading(one)
         protected(one)
         street.venue.faults = [Drop(on="POST order", times=4)]
-        with Presses(street).press(one) as said:
+        with Presses([street]).press(one) as said:
             assert "closes" in next(said)["said"]
             one.kill(one.engine)
             assert "it is closed from here" in done(said)[0]
@@ -305,7 +311,7 @@ def test_a_re_arm_that_is_still_under_way_does_not_undo_a_stop(tmp_path: Path) -
         os.kill(one.engine, signal.SIGSTOP)  # it hears both at once, in their order
         with closing(ask(one.data, Act.RE_ARM)) as re_arm:
             time.sleep(0.2)
-            with Presses(street).press(one) as said:
+            with Presses([street]).press(one) as said:
                 os.kill(one.engine, signal.SIGCONT)
                 assert [one["done"] for one in re_arm] == [False]
                 done(said)
@@ -317,7 +323,7 @@ def test_a_stop_before_the_first_state_outlives_its_session(tmp_path: Path) -> N
     with Street(tmp_path) as street:
         with session(street, "Idle") as one:
             one.until(lambda status: not status["is_latched"])
-            with Presses(street).press(one):
+            with Presses([street]).press(one):
                 pass
         with session(street, "Idle") as one:
             assert one.until(lambda status: status.get("state") == "halted")["is_latched"]
