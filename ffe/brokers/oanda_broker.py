@@ -171,6 +171,8 @@ class OandaBroker(VenueBroker):
     def _recognised(self, row: Row) -> None:
         """An order of ours whose answer we may never have heard: by our own id, or by the trade that it closes."""
         number, placed = text_of(row, "id"), self._placed.get(_client_id(row))
+        if number in self._by_number:
+            return
         if part_of(row, "tradeClose") and text_of(row, "reason") == "TRADE_CLOSE":
             trade = text_of(part_of(row, "tradeClose"), "tradeID")
             placed, _ = self._leaving.pop(trade, (self._orphan(trade), 0.0))
@@ -181,8 +183,10 @@ class OandaBroker(VenueBroker):
     def _orphan(self, trade: str) -> Placed | None:
         """The exit of an earlier process that may have closed a trade: a close carries no name of ours."""
         held, _ = self._trades.get(trade, (None, 0.0))
-        exits = [p for p in self._placed.values() if p.order in self._past.orders and p.order.role is Role.EXIT]
-        return next((p for p in exits if p.instrument == held), None)
+        return next((p for p in self._placed.values() if p.instrument == held and self._is_orphan(p)), None)
+
+    def _is_orphan(self, placed: Placed) -> bool:
+        return placed.order.role is Role.EXIT and placed.order in self._past.orders
 
     def _refused(self, row: Row) -> None:
         """An order of ours that was refused, if nobody has told us."""
@@ -423,8 +427,8 @@ class OandaBroker(VenueBroker):
         return Known.WORKING if is_known else Known.NOT_FOUND
 
     def _is_in_doubt(self, placed: Placed) -> bool:
-        """Whether one of the closes of an exit has had no answer."""
-        return any(owner is placed for owner, _ in self._leaving.values())
+        """Whether one of the closes of an exit has had no answer, or nobody knows how many of them left."""
+        return self._is_orphan(placed) or any(owner is placed for owner, _ in self._leaving.values())
 
 
 def _before(name: str, venue: Venue) -> Iterator[int]:
