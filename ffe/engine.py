@@ -237,7 +237,7 @@ class Engine:
     def save(self) -> EngineState:
         waiting = tuple((item.signal, item.decision) for item in self.queue.items)
         return EngineState(
-            self.day, self.book.save(), self.slots.save(), self.guard.save(), self.controls.state(),
+            self.day, self.book.save(), self.slots.save(), self.guard.save(), self.controls.save(),
             self.memory.save(), waiting,
         )  # fmt: skip
 
@@ -250,7 +250,7 @@ class Engine:
         for ticket in sent:
             self.slots.adopt(ticket)
         self.guard.restore(state.guard, self.universe.accounts)
-        self.controls.resume(state.controls)
+        self.controls.restore(state.controls)
         self.memory.restore(state.memory)
         self._ended += [Ended(Waiting(Disposition.QUEUED, s, 0, math.nan, id), "a restart") for s, id in state.waiting]
         self._is_troubled = True

@@ -110,12 +110,12 @@ class Controls:
             (rules.orders_per_minute, MINUTE, "60 s"),
             (rules.orders_per_day, DAY, "24 h"),
         )
-        self.resume(ControlState())
+        self.restore(ControlState())
 
-    def state(self) -> ControlState:
+    def save(self) -> ControlState:
         return ControlState(tuple(self._left), self._breaches, self._notional, self.passed)
 
-    def resume(self, state: ControlState) -> None:
+    def restore(self, state: ControlState) -> None:
         """Go on from where another left off, so that a restart makes nothing new again."""
         self._left = deque(state.left)
         self._ids = {id for left in self._left for id in left.ids}

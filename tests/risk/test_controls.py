@@ -313,8 +313,8 @@ def test_a_restart_forgets_nothing() -> None:
     assert not before.judge(entry(), START).latches
     before.passed = 7
     after = controls(max_day_notional=300_000.0, orders_per_second=1, rate_breaches=2)
-    after.resume(before.state())
-    assert after.state() == before.state() and after.passed == 7
+    after.restore(before.save())
+    assert after.save() == before.save() and after.passed == 7
     assert after.judge(entry(), START).latches
     assert said(after, entry(id="a"), START + HOUR)[0] is Control.DUPLICATE
     assert said(after, entry(qty=2.0), START + HOUR)[0] is Control.DAY
@@ -325,10 +325,10 @@ def test_what_left_is_remembered_for_a_day() -> None:
     for n, hour in enumerate((0, 12)):
         said(judge, entry(id=f"id{n}"), START + hour * HOUR)
     assert said(judge, entry(id="id0"), START + DAY - 1)[0] is Control.DUPLICATE
-    assert said(judge, entry(id="new"), START + DAY) is None and len(judge.state().left) == 2
+    assert said(judge, entry(id="new"), START + DAY) is None and len(judge.save().left) == 2
     assert said(judge, entry(id="id0", qty=2.0), START + DAY) is None
     assert said(judge, entry(id="id1"), START + DAY)[0] is Control.DUPLICATE
 
 
 def test_a_fresh_start_is_the_empty_state() -> None:
-    assert controls().state() == ControlState()
+    assert controls().save() == ControlState()

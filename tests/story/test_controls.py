@@ -256,7 +256,7 @@ def test_the_same_order_twice_within_five_seconds_leaves_once() -> None:
 def test_a_session_that_numbers_its_decisions_anew_sends_none_of_them_twice() -> None:
     first, second = Scene(BTC), Scene(BTC)
     first.bar(None, buy(BTC, qty=1.0))
-    second.engine.controls.resume(first.engine.controls.state())
+    second.engine.controls.restore(first.engine.controls.save())
     assert reasons(second.bar(None, buy(BTC, qty=2.0)))[0].endswith("has left before")
 
 
@@ -268,7 +268,7 @@ def test_what_a_control_denies_reaches_no_breaker_and_counts_for_no_rate() -> No
     told = scene.bar(None, buy(BTC, qty=11.0), buy(ETH, qty=1.0))
     assert told.dispositions == [CONTROLLED, SENT]
     numbers = scene.engine.breakers[BTC.venue].numbers(scene.now)
-    assert numbers.calls == 1 and len(scene.engine.controls.state().left) == 1
+    assert numbers.calls == 1 and len(scene.engine.controls.save().left) == 1
 
 
 def test_a_reversal_that_a_control_denies_leaves_its_slot_free() -> None:
