@@ -44,9 +44,10 @@ class Arming(BaseModel):
 def limits_of(settings: Settings, symbols: Sequence[str]) -> dict[str, float]:
     """C3 and C4, which must be set to trade real money."""
     rules = settings.controls
+    names = sorted({settings.instrument(symbol).symbol for symbol in symbols})
     found = {
         **{name: getattr(rules, name) for name in ("max_order_value", "max_day_notional", "max_day_loss")},
-        **{f"max_order_qty.{symbol}": rules.max_order_qty.get(symbol) for symbol in symbols},
+        **{f"max_order_qty.{symbol}": rules.max_order_qty.get(symbol) for symbol in names},
     }
     if missing := [f"controls.{name}" for name, value in found.items() if value is None]:
         raise ConfigError(f"Real money needs limits, and these are not set in ffe.toml: {', '.join(missing)}.")

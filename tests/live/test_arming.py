@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ffe.cli import app as ffe
-from ffe.config import Secrets, Settings, load_settings
+from ffe.config import Secrets, load_settings
 from ffe.errors import ConfigError
 from ffe.live.__main__ import app as live
 from ffe.live.arming import check
@@ -47,9 +47,6 @@ quote = "USDT"
 """
 
 
-needs_limits = pytest.mark.skipif("controls" not in Settings.model_fields, reason="no settings of limits yet")
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with limits, and an environment with keys."""
@@ -60,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, KEY)
     for name in ("BINANCE_API_SECRET", "COINBASE_API_SECRET"):
         monkeypatch.setenv(name, SECRET)
-    (tmp_path / "ffe.toml").write_text(LIMITS if "controls" in Settings.model_fields else "")
+    (tmp_path / "ffe.toml").write_text(LIMITS)
     yield tmp_path
 
 
@@ -145,7 +142,6 @@ def test_an_answer_leads_no_request_elsewhere() -> None:
     assert not connector("EUR/USD", Armed.LIVE).oanda()._http.follow_redirects
 
 
-@needs_limits
 def test_practice_and_real_money_are_not_both_meant() -> None:
     armed()
     assert "say one of them" in refusal("--sandbox", "--live", "--arming", "arming.json", typed=ACCOUNT)
@@ -173,7 +169,6 @@ def test_no_variable_arms(name: str, place: str, monkeypatch: pytest.MonkeyPatch
 # ---------------------------------------------------------------- the file
 
 
-@needs_limits
 def test_arm_signs_limits_accounts_settings_and_code_for_a_day() -> None:
     assert armed().exit_code == 0
     assert Path("arming.json").stat().st_mode & 0o777 == 0o600
@@ -183,7 +178,6 @@ def test_arm_signs_limits_accounts_settings_and_code_for_a_day() -> None:
     assert signed["expires"] - signed["signed"] == 24 * HOUR
 
 
-@needs_limits
 @pytest.mark.parametrize("name", ["max_order_value", "max_day_notional", "max_day_loss", '"EUR/USD"'])
 def test_arm_refuses_without_limits(name: str) -> None:
     Path("ffe.toml").write_text("\n".join(line for line in LIMITS.splitlines() if not line.startswith(name)))
@@ -192,14 +186,12 @@ def test_arm_refuses_without_limits(name: str) -> None:
     assert not Path("arming.json").exists()
 
 
-@needs_limits
 def test_arm_writes_over_nothing() -> None:
     Path("arming.json").write_text("what was there")
     assert isinstance(armed().exception, ConfigError)
     assert Path("arming.json").read_text() == "what was there"
 
 
-@needs_limits
 @pytest.mark.parametrize("later", [0, 23 * HOUR])
 def test_what_was_signed_arms_for_a_day(later: int) -> None:
     armed()
@@ -241,7 +233,6 @@ MISMATCHES: dict[str, tuple[str, Callable[[], Any]]] = {
 }  # fmt: skip
 
 
-@needs_limits
 @pytest.mark.parametrize("mismatch", MISMATCHES)
 def test_one_mismatch_refuses_to_start(mismatch: str) -> None:
     said, make = MISMATCHES[mismatch]
@@ -250,7 +241,6 @@ def test_one_mismatch_refuses_to_start(mismatch: str) -> None:
     assert said in refusal("--live", "--arming", "arming.json", typed=ACCOUNT)
 
 
-@needs_limits
 @pytest.mark.parametrize("typed", ["101-004-1234567-002", "oanda", ACCOUNT[:-1], "yes"])
 def test_another_id_typed_refuses_to_start(typed: str) -> None:
     armed()
@@ -258,7 +248,6 @@ def test_another_id_typed_refuses_to_start(typed: str) -> None:
     assert "what was typed is not the account's id" in said and ACCOUNT not in said
 
 
-@needs_limits
 def test_no_id_typed_refuses_to_start() -> None:
     armed()
     result = started("--live", "--arming", "arming.json")
