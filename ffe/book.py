@@ -42,6 +42,7 @@ from ffe.model import (
 
 NAN = float("nan")
 CENT = 0.01  # what a venue rounds, and what an account may differ by
+ADOPTED = "adopted-"  # how a trade is named that an operator took over
 REMEMBERED: Nanos = 2 * DAY  # how long a trade that was booked is remembered at least
 
 
@@ -540,9 +541,14 @@ class Book:
     def forget(self, before: Nanos) -> None:
         """What was booked before this time is never told again; of each venue the newest stays, to go on from."""
         newest: dict[Venue, Nanos] = {}
-        for (venue, _), time in self._seen.items():
-            newest[venue] = max(time, newest.get(venue, time))
-        self._seen = {(v, trade): time for (v, trade), time in self._seen.items() if time >= min(before, newest[v])}
+        for (venue, name), time in self._seen.items():
+            if not name.startswith(ADOPTED):  # that was an operator's word
+                newest[venue] = max(time, newest.get(venue, time))
+        self._seen = {
+            (venue, name): time
+            for (venue, name), time in self._seen.items()
+            if time >= min(before, newest.get(venue, before))
+        }
 
     def save(self) -> BookState:
         marks = tuple((id, price, time) for id, (price, time) in sorted(self.marks.items()))

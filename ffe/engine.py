@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from ffe.book import REMEMBERED, Book, Booked, BookState, day_of
+from ffe.book import ADOPTED, REMEMBERED, Book, Booked, BookState, day_of
 from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import fills
@@ -521,7 +521,7 @@ class Engine:
             if found := qty - by_hand:
                 self._learn_answer(Found(read.time, read.venue, None, Holding(id, found, price)))
             if by_hand:
-                fill = Fill(f"adopted-{id}-{read.time}", id, by_hand, price, 0.0, self.universe[id].quote, Cause.HAND)
+                fill = Fill(f"{ADOPTED}{id}-{read.time}", id, by_hand, price, 0.0, self.universe[id].quote, Cause.HAND)
                 self._learn_answer(Filled(read.time, read.venue, None, fill, True, True))
         for currency, amount in read.cash:
             if gained := amount - self.book.cash(read.venue, currency):

@@ -76,6 +76,7 @@ class Supervisor:
         self.status: Said = {}
         self.heard_at = 0.0
         self._worker: subprocess.Popen[bytes] | None = None
+        self._dying: subprocess.Popen[bytes] | None = None  # the newest that was killed
         self._link: Link | None = None
         self._numbers = 0
         self._asked: list[Asked] = []  # whose command the engine has not obeyed yet
@@ -103,6 +104,7 @@ class Supervisor:
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, lambda *_: self.end())
                 self._start()
+                self._threads.submit(get_ready, self.settings)
                 while self._goes_on():
                     self._turn()
         return int(self._is_failed)
@@ -189,9 +191,10 @@ class Supervisor:
             self._listen(link)
 
     def _kill(self) -> None:
+        """Nobody waits here for its death: whoever closes after it does."""
         if self._worker is not None:
             self._worker.kill()
-            self._worker.wait()
+            self._dying = self._worker
             self._forget_the_engine()
 
     def _forget_the_engine(self) -> None:
@@ -330,7 +333,9 @@ class Supervisor:
 
     def _close_from_here(self) -> None:
         if self._closing is None:
-            self._closing = self._threads.submit(close_all, self.folder, self.task, self.settings, self._tell_watchers)
+            self._closing = self._threads.submit(
+                close_after, self._dying, self.folder, self.task, self.settings, self._tell_watchers
+            )  # fmt: skip
 
     def _look_whether_flat(self, now: float) -> None:
         """The engine closes; whether the venues show flat is seen from here."""
@@ -404,6 +409,21 @@ def _lock(stack: ExitStack, path: Path) -> None:
 
 
 # ---------------------------------------------------------------- from here
+
+
+def get_ready(settings: Settings) -> None:
+    """Load what closing needs before it is needed: it takes a second, and later the code on disk may be another."""
+    if any(venue.source == "ccxt" for venue in settings.venues.values()):
+        import ffe.brokers.ccxt_broker  # noqa: F401
+
+
+def close_after(
+    dying: subprocess.Popen[bytes] | None, folder: Path, task: Task, settings: Settings, say: Callable[[str], None]
+) -> None:
+    """Once the engine is dead: it wrote the journal, and may still be sending."""
+    if dying is not None:
+        dying.wait()
+    close_all(folder, task, settings, say)
 
 
 def close_all(folder: Path, task: Task, settings: Settings, say: Callable[[str], None]) -> None:
