@@ -93,7 +93,7 @@ class Left:
 @dataclass(frozen=True, slots=True)
 class ControlState:
     """All that the controls remember: the entries that left within a day, breaches of the rate, the UTC day's notional
-    in the account currency, and how much else has left."""
+    in the account currency, and how much else has left: exits, protection, cancellations, questions, never denied."""
 
     left: tuple[Left, ...] = ()
     breaches: tuple[Nanos, ...] = ()
@@ -104,7 +104,6 @@ class ControlState:
 class Controls:
     def __init__(self, book: Book, rules: ControlRules, watch: WatchRules) -> None:
         self.book, self.rules, self.watch = book, rules, watch
-        self.passed = 0  # exits, protection, cancellations, questions: no control denies them
         self._rates = (
             (rules.orders_per_second, SECOND, "1 s"),
             (rules.orders_per_minute, MINUTE, "60 s"),

@@ -12,7 +12,9 @@ from pathlib import Path
 import ccxt
 import pytest
 
-from ffe.brokers.venue import USUAL
+from ffe.brokers.venue import USUAL, SecondLook
+from ffe.config import Secrets, Settings
+from ffe.live.connect import Armed, connectors
 from ffe.model import MINUTE, SECOND, Disposition, Nanos, Rejected, Withheld
 from ffe.risk.guard import TradingState
 from ffe.risk.limits import ControlRules
@@ -201,3 +203,14 @@ def test_what_is_usual_is_what_the_configuration_says_by_default() -> None:
     rules = ControlRules()
     wanted = rules.quote_seconds, rules.skew_seconds, rules.decision_seconds
     assert tuple(age / SECOND for age in (USUAL.price_age, USUAL.skew, USUAL.decision_age)) == wanted
+
+
+def test_a_session_looks_by_the_numbers_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OANDA_API_KEY", "loopback")
+    monkeypatch.setenv("OANDA_ACCOUNT_ID", "101-004-1234567-001")
+    ages = {"quote_seconds": 1.0, "skew_seconds": 0.25, "decision_seconds": 4.0}
+    settings = Settings().but(controls=ages, venues={"oanda": {"address": "http://127.0.0.1:9"}})
+    (connector,) = connectors(settings, ["EUR/USD"], Secrets(), Armed.NOT)
+    universe = settings.universe((settings.instrument("EUR/USD"),))
+    broker = connector.broker(universe, lambda: START, START, None)
+    assert broker.look == SecondLook(SECOND, SECOND // 4, 4 * SECOND)

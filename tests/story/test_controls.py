@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ffe.engine import EngineState
 from ffe.model import (
     DAY,
     HOUR,
@@ -22,6 +23,7 @@ from ffe.model import (
     Signal,
     Withheld,
 )  # fmt: skip
+from ffe.records.encode import build, encode_value
 from ffe.risk.guard import TradingState
 from tests.story.scene import (
     BTC,
@@ -278,6 +280,19 @@ def test_a_reversal_that_a_control_denies_leaves_its_slot_free() -> None:
     told = scene.bar()
     assert reasons(told) == ["C3 order size: quantity 200.0, at most 150"]
     assert not scene.slots() and scene.ours(EUR) == 0.0 and scene.engine.slots.free() == [0, 1]
+
+
+def test_another_process_goes_on_with_every_count_and_every_latch() -> None:
+    rules = under(max_day_notional=1_500.0)
+    before, after_it = Scene(BTC, ETH, SOL, **rules), Scene(BTC, ETH, SOL, **rules)
+    for n in range(4):
+        after(before, MINUTE, more(BTC, 1.0 + n))
+    after(before, MINUTE, replace(buy(ETH, qty=20.0), provider="another"))
+    after_it.engine.restore(build(EngineState, encode_value(before.engine.save())))
+    old, new = before.engine, after_it.engine
+    assert new.controls.state() == old.controls.state() and len(new.controls.state().left) == 3
+    assert new.guard.reduced == old.guard.reduced and new.guard.reduced.keys() == {"daily limits"}
+    assert new.guard.disabled == old.guard.disabled and new.guard.disabled.keys() == {"story"}
 
 
 # ---------------------------------------------------------------- C11: no more leaves than was approved
