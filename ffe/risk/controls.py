@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN
 from enum import StrEnum
@@ -150,8 +150,10 @@ class Controls:
 
     def overdrawn(self) -> str:
         """Why the day has lost too much: our trades, realised and not, net of what they paid."""
-        limit, loss = self.rules.max_day_loss, -self.book.day_pnl
-        return "" if limit is None or loss <= limit else f"{loss:.2f} lost today, at most {limit:g}"
+        limit = self.rules.max_day_loss
+        if limit is None or -self.book.day_pnl <= limit:
+            return ""
+        return f"{-self.book.day_pnl:.2f} lost today, at most {limit:g}"
 
     def _objections(self, entry: Entry, now: Nanos) -> Iterator[tuple[Control, str]]:
         looks = (
@@ -168,10 +170,9 @@ class Controls:
     def _input(self, entry: Entry) -> str:
         """Sizing sees to all of this; a bug of ours must not leave all the same."""
         intent, instrument = entry.intent, self.book.universe[entry.intent.instrument]
-        levels = {"stop": intent.stop, "target": intent.target}
-        numbers = {"quantity": intent.qty, "price": intent.price, "collar": entry.collar}
-        for name, number in (numbers | {name: level for name, level in levels.items() if level is not None}).items():
-            if not 0.0 < number < math.inf:
+        named = ("quantity", intent.qty), ("price", intent.price), ("collar", entry.collar)
+        for name, number in (*named, ("stop", intent.stop), ("target", intent.target)):
+            if number is not None and not 0.0 < number < math.inf:
                 return f"{name} {number!r}"
         if abs(in_steps(intent.qty, instrument.lot, ROUND_HALF_EVEN) - intent.qty) > ROUNDING_LOTS * instrument.lot:
             return f"quantity {intent.qty!r} is not in lots of {instrument.lot!r}"
@@ -193,9 +194,9 @@ class Controls:
 
     def _size(self, entry: Entry) -> str:
         instrument, qty = self.book.universe[entry.intent.instrument], entry.intent.qty
-        most, value = self.rules.max_order_value, self._value(entry)
-        if most is not None and not value <= most:
-            return f"worth {value:.2f}, at most {most:g}"
+        most = self.rules.max_order_value
+        if most is not None and not self._value(entry) <= most:
+            return f"worth {self._value(entry):.2f}, at most {most:g}"
         most = self.rules.max_order_qty.get(instrument.symbol)
         return "" if most is None or qty <= most else f"quantity {qty!r}, at most {most:g}"
 
@@ -203,8 +204,8 @@ class Controls:
         return abs(self.book.value(entry.intent.instrument, entry.intent.qty))
 
     def _day(self, entry: Entry) -> str:
-        most, total = self.rules.max_day_notional, self._notional + self._value(entry)
-        if most is not None and not total <= most:
+        most = self.rules.max_day_notional
+        if most is not None and not (total := self._notional + self._value(entry)) <= most:
             return f"{total:.2f} traded today with it, at most {most:g}"
         return self.overdrawn()
 
@@ -215,8 +216,11 @@ class Controls:
                 return f"{count + 1} in {name}, at most {count}"
         return ""
 
-    def _since(self, seconds: float, now: Nanos) -> Iterator[Left]:
-        return takewhile(lambda left: now - left.time < int(seconds * SECOND), reversed(self._left))
+    def _since(self, seconds: float, now: Nanos) -> Iterable[Left]:
+        window = int(seconds * SECOND)
+        if not self._left or now - self._left[-1].time >= window:  # as most often
+            return ()
+        return takewhile(lambda left: now - left.time < window, reversed(self._left))
 
     def _repeated(self, entry: Entry, now: Nanos) -> str:
         rules, key = self.rules, (entry.provider, entry.intent.instrument, entry.intent.side)

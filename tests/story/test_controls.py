@@ -290,7 +290,7 @@ def test_another_process_goes_on_with_every_count_and_every_latch() -> None:
     after(before, MINUTE, replace(buy(ETH, qty=20.0), provider="another"))
     after_it.engine.restore(build(EngineState, encode_value(before.engine.save())))
     old, new = before.engine, after_it.engine
-    assert new.controls.state() == old.controls.state() and len(new.controls.state().left) == 3
+    assert new.controls.save() == old.controls.save() and len(new.controls.save().left) == 3
     assert new.guard.reduced == old.guard.reduced and new.guard.reduced.keys() == {"daily limits"}
     assert new.guard.disabled == old.guard.disabled and new.guard.disabled.keys() == {"story"}
 
