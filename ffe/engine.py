@@ -255,6 +255,11 @@ class Engine:
         self._ended += [Ended(Waiting(Disposition.QUEUED, s, 0, math.nan, id), "a restart") for s, id in state.waiting]
         self._is_troubled = True
 
+    def doubt(self) -> None:
+        """Nothing is entered before every venue has said what its account holds."""
+        self.guard.disagreements = dict.fromkeys(self.universe.accounts, 0)
+        self._is_troubled = True
+
     # ------------------------------------------------------------ quiet stretches
 
     def is_calm(self) -> bool:

@@ -112,7 +112,9 @@ def _run(span: Span, again: Path) -> None:
 
 def restore(engine: Engine, state: Json, sent: Sequence[Ticket]) -> None:
     """Go on from what an earlier session left, if there was one."""
-    if state is not None:
+    if state is None:
+        engine.doubt()
+    else:
         engine.restore(build(EngineState, cast(Object, state)), sent)
 
 

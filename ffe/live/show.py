@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from ffe.live.link import Json, Said
-
-FIELDS = ("slot", "instrument", "side", "qty", "average", "stop", "target", "state", "is_protected", "unrealized_pnl")
 
 
 def show_status(said: Said) -> None:
@@ -22,16 +19,24 @@ def show_status(said: Said) -> None:
     console.print(f"equity {_n(said.get('equity'))}, today {_n(said.get('day_pnl'))}, the engine was heard {heard}")
     trades = said.get("trades")
     if isinstance(trades, list) and trades:
-        table = Table(*FIELDS)
         for trade in trades:
             if isinstance(trade, dict):
-                table.add_row(*(_n(trade.get(name)) for name in FIELDS))
-        console.print(table)
+                console.print(_trade(trade))
     else:
         console.print("nothing of ours is open" if isinstance(trades, list) else "what is open is not known yet")
     for name in ("foreign", "waiting", "breakers", "skew_ms"):
         if value := said.get(name):
             console.print(f"{name}: {value}")
+
+
+def _trade(said: Said) -> str:
+    slot, instrument, side, state = (said.get(name) for name in ("slot", "instrument", "side", "state"))
+    qty, average, stop, target, gain = (_n(said.get(n)) for n in ("qty", "average", "stop", "target", "unrealized_pnl"))
+    rests = "rests at the venue" if said.get("is_protected") else "[bold red]does not rest at the venue[/]"
+    return (
+        f"slot {slot}: {side} {qty} {instrument} at {average}, {state}, unrealised {gain}; "
+        f"stop {stop} {rests}, target {target}"
+    )
 
 
 def _n(value: Json) -> str:

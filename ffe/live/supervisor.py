@@ -354,12 +354,12 @@ class Supervisor:
 
     def say(self, said: str) -> None:
         """On the terminal as well; one that is gone, or a file that is full, keeps nobody from listening."""
-        log.warning("%s", said)
+        log.info("%s", said)
         with suppress(OSError):
             self._echo(said)
 
     def _tell_watchers(self, said: str) -> None:
-        log.warning("%s", said)
+        log.info("%s", said)
         for watcher in self._watchers:
             watcher.link.say(said=said)
 
