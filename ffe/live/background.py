@@ -1,7 +1,7 @@
 """A broker on a thread of its own: a venue that hangs holds up nobody else.
 
-Orders leave in the order in which they were given; looks are put off as long as one is waiting already. What the broker
-says is kept until it is asked for, and whoever waits is woken.
+Orders leave in the order in which they were given, and before any question; a question that is waiting already is not
+put again. What the broker says is kept until it is asked for, and whoever waits is woken.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class BackgroundBroker:
 
     def __init__(self, broker: VenueBroker, wake: Callable[[], None]) -> None:
         self.broker, self._wake = broker, wake
-        self._work: SimpleQueue[Work | None] = SimpleQueue()
+        self._bell: SimpleQueue[bool] = SimpleQueue()  # once for each thing to do; False: no more
+        self._orders: deque[tuple[Order, Nanos]] = deque()
+        self._questions: dict[Query | None, Work] = {}  # in their order; None: what has happened since
         self._told: deque[Answer] = deque()
         self._leaving: deque[InstrumentId] = deque()  # of orders that wait for the thread
         self._waiting: Set[InstrumentId] = frozenset()
-        self._is_to_look = False
         self._read_at = monotonic() + READ_EVERY_SECONDS
         self._thread = ThreadPoolExecutor(1, f"broker {broker.venue}").submit(self._run)
 
@@ -42,21 +43,22 @@ class BackgroundBroker:
         return self._waiting | frozenset(self._leaving)
 
     def send(self, order: Order, time: Nanos) -> None:
-        if isinstance(order, Cancel | Query):
-            self._work.put(lambda: self.broker.send(order, time))
+        if isinstance(order, Query):
+            self._ask(order, lambda: self.broker.send(order, time))
             return
-        self._leaving.append(order.approved.intent.instrument)
-
-        def leave() -> None:
-            self.broker.send(order, time)
-            self._leaving.popleft()
-
-        self._work.put(leave)
+        if not isinstance(order, Cancel):
+            self._leaving.append(order.approved.intent.instrument)
+        self._orders.append((order, time))
+        self._bell.put(True)
 
     def work(self, market: Bars | Quotes) -> None:
-        if not self._is_to_look:
-            self._is_to_look = True
-            self._work.put(lambda: self._look(market))
+        self._ask(None, lambda: self._look(market))
+
+    def _ask(self, about: Query | None, ask: Work) -> None:
+        """A question that waits already is not put again: its answer will be newer than the asking."""
+        if about not in self._questions:
+            self._questions[about] = ask
+            self._bell.put(True)
 
     def answers(self) -> Sequence[Answer]:
         """What is known by now; what broke the thread breaks the caller: a fault of ours is never silent."""
@@ -66,12 +68,11 @@ class BackgroundBroker:
 
     def stop(self, patience: float) -> None:
         """Do what is still to be done, as long as patience (in seconds) lasts."""
-        self._work.put(None)
+        self._bell.put(False)
         wait([self._thread], patience)
 
     def _look(self, market: Bars | Quotes) -> None:
         """What has happened; and now and then, on quiet days too, whether the account is what the book says."""
-        self._is_to_look = False
         self.broker.work(market)
         if monotonic() >= self._read_at:
             self._read_at = monotonic() + READ_EVERY_SECONDS
@@ -79,11 +80,22 @@ class BackgroundBroker:
 
     def _run(self) -> None:
         try:
-            while (work := self._work.get()) is not None:
-                work()
+            while self._bell.get():
+                self._do_next()
                 self._waiting = frozenset(self.broker.waiting)
                 if told := self.broker.answers():
                     self._told += told
                     self._wake()
         finally:
             self._wake()
+
+    def _do_next(self) -> None:
+        """Orders first: no question holds up an exit."""
+        if self._orders:
+            order, time = self._orders.popleft()
+            self.broker.send(order, time)
+            if not isinstance(order, Cancel | Query):
+                self._leaving.popleft()
+            return
+        about = tuple(self._questions)[0]  # noqa: RUF015 (at once, for the other thread may add one)
+        self._questions.pop(about)()
