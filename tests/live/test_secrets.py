@@ -229,8 +229,8 @@ def test_a_session_through_every_trouble_keeps_and_says_no_secret(folder: Path) 
     with at_venue(Street(folder)) as street, session(street, "Churn") as one:
         one.until(lambda status: status.get("life") == "trading" and status["trades"])
         troubles = (Malformed, Truncated, Page, Drop, ServerError)
-        street.venue.faults = [trouble(on="*", nth=1 + 2 * n, times=2) for n, trouble in enumerate(troubles)]
-        one.until(lambda _: not street.venue.faults)
+        street.venue.faults = [trouble(on="*", nth=1 + n) for n, trouble in enumerate(troubles)]
+        one.until(lambda _: not street.venue.faults, 120.0)  # each failure is waited out longer than the one before
         street.venue.is_revoked = True
         told = [street.ffe(*words.split()) for words in ("close-all", "status", "config")]
         one.stop()
