@@ -9,13 +9,13 @@ size that an instrument cannot do is NotTradable.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING
 
 from ffe.kernels import fills
 from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
-from ffe.rounding import in_steps, round_down
+from ffe.rounding import SELLABLE_MARGIN, in_steps, round_down
 
 NO_ROOM = "concentration leaves less than the minimum"
 
@@ -44,6 +44,16 @@ def minimum_qty(instrument: Instrument, price: Price) -> Qty:
     """The smallest quantity the venue takes at a price, rounded up to a lot."""
     least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / price)
     return in_steps(least, instrument.lot, ROUND_CEILING)
+
+
+def minimum_entry(instrument: Instrument, price: Price, stop: Price) -> Qty:
+    """The smallest purchase that can be stopped and sold again: whole lots net of a fee in base, worth the venue's
+    minimum at the lower of price and stop."""
+    sellable = instrument.minimum_notional * (1.0 + SELLABLE_MARGIN)
+    least = minimum_qty(replace(instrument, minimum_notional=sellable), min(price, stop))
+    if not instrument.fee_in_base:
+        return least
+    return in_steps(least / (1.0 - instrument.fee), instrument.lot, ROUND_CEILING)
 
 
 def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:
@@ -112,7 +122,7 @@ def size_entry(
     """The entry that a signal asks for at this price, or why there can be none. Unknown equity is left to the gate."""
     if reason := objection(instrument, signal, price, room.rate, is_spot):
         return NotTradable(reason)
-    least = minimum_qty(instrument, price)
+    least = minimum_entry(instrument, price, stop_of(signal, price, watch))
     rule, qty = "unknown_equity", least
     if math.isfinite(room.equity) and math.isfinite(room.free) and math.isfinite(room.exposure):
         found = bounds(instrument, signal, price, room, is_spot, size, gate, watch)

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from ffe.model import AssetClass, Instrument, Intent, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
+from ffe.rounding import is_dust
 from ffe.sizing import (
     NO_ROOM,
     NotTradable,
     Room,
     collar_ratio,
     cost_per_unit,
+    minimum_entry,
     minimum_qty,
     objection,
     round_down,
@@ -146,6 +148,14 @@ def test_minimum_is_the_smallest_multiple_the_venue_takes(least: Qty, lot: Qty, 
 ])  # fmt: skip
 def test_minimum_is_a_quantity_a_notional_or_a_lot(least: Qty, notional: float, lot: Qty, minimum: Qty) -> None:
     assert minimum_qty(replace(COIN, lot=lot, minimum_qty=least, minimum_notional=notional), 100.0) == minimum
+
+
+@pytest.mark.parametrize(("fee", "stop", "least"), [(0.0, 100.0, 0.0505), (0.0, 50.0, 0.101), (0.01, 100.0, 0.0511)])
+def test_minimum_entry_can_be_stopped_and_sold_again(fee: float, stop: Price, least: Qty) -> None:
+    coin = replace(COIN, lot=1e-4, minimum_qty=0.0, minimum_notional=5.0, fee=fee, fee_in_base=True)
+    assert minimum_entry(coin, 100.0, stop) == least
+    bought = least * (1.0 - fee)
+    assert not is_dust(coin, bought, min(100.0, stop)) and is_dust(coin, bought - coin.lot, min(100.0, stop))
 
 
 def test_size_that_concentration_left_no_room_for_is_reviewed_at_the_minimum() -> None:

@@ -28,7 +28,6 @@ from ffe.model import (
     Event,
     Exit,
     Filled,
-    Instrument,
     InstrumentId,
     Intent,
     Known,
@@ -49,6 +48,7 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.ports import Journal, Written
 from ffe.risk.gatekeeper import Reducer
+from ffe.rounding import is_dust
 from ffe.session import Session
 
 log = logging.getLogger(__name__)
@@ -128,17 +128,15 @@ class Closer:
         theirs = dict(self._read.positions)
         foreign = self.book.ledgers[self.venue].foreign
         left = {i.id: theirs.get(i.id, 0.0) - _qty(foreign.get(i.id)) for i in self.universe if i.venue == self.venue}
-        return {id: qty for id, qty in left.items() if self._is_more_than_dust(self.universe[id], qty)}
+        return {id: qty for id, qty in left.items() if not self._is_dust(id, qty)}
 
     def held(self, id: InstrumentId) -> Qty:
         """What is ours and can be sold."""
         qty = self.book.ours(id).qty
-        return qty if self._is_more_than_dust(self.universe[id], qty) else 0.0
+        return 0.0 if self._is_dust(id, qty) else qty
 
-    def _is_more_than_dust(self, instrument: Instrument, qty: Qty) -> bool:
-        price = self.book.mark(instrument.id)
-        least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / price if price > 0.0 else 0.0)
-        return abs(qty) >= least * (1.0 - 1e-9)
+    def _is_dust(self, id: InstrumentId, qty: Qty) -> bool:
+        return is_dust(self.universe[id], qty, self.book.mark(id))
 
     # ------------------------------------------------------------ orders
 

@@ -48,7 +48,7 @@ from ffe.model import (
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
-from ffe.rounding import to_tick
+from ffe.rounding import is_dust, to_tick
 
 
 class SlotState(StrEnum):
@@ -518,10 +518,8 @@ class Slots:
             self._free(trade, answer)
 
     def is_dust(self, trade: Trade) -> bool:
-        """Less than the venue would take: it stays in the book as exposure and holds no slot."""
-        instrument = self.universe[trade.instrument]
-        least = max(instrument.minimum_qty, instrument.lot, instrument.minimum_notional / (trade.average or 1.0))
-        return trade.qty < least * (1.0 - 1e-9)
+        """Whether the venue would not take it: it stays in the book as exposure and holds no slot."""
+        return is_dust(self.universe[trade.instrument], trade.qty, self.book.mark(trade.instrument))
 
     def _free(self, trade: Trade, answer: Answer) -> None:
         self._trades[trade.slot] = None

@@ -444,9 +444,9 @@ def test_dust_frees_the_slot_and_stays_in_the_book() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "is_held"), [(0.0001, True), (0.00009999995, False)]
-)  # the venue takes 5 USD, here 0.0001
-def test_position_of_the_minimum_is_no_dust(left: Qty, is_held: bool) -> None:
+    ("left", "is_held"), [(0.000102, True), (0.0001, False)]
+)  # the venue takes 5 USD: 0.0001 at 50,000, and a margin of a hundredth is kept
+def test_position_above_the_minimum_is_no_dust(left: Qty, is_held: bool) -> None:
     desk = Desk()
     desk.filled(desk.hold(), BTC, left - 1.0, 49_000.0, Cause.STOP)
     assert (desk.slots.trade(BTC.id) is not None) is is_held
@@ -689,8 +689,8 @@ def test_watch_does_not_rename_a_close_under_way() -> None:
     desk = Desk()
     desk.hold()
     desk.slots.close("signal")
-    assert desk.after({BTC.id: 1.0}, LATER) == [WantExit(BTC.id, "signal")]
-    assert desk.after({BTC.id: 1.0}, LATER + 1) == [WantExit(BTC.id, "signal")]
+    assert desk.after({BTC.id: 10.0}, LATER) == [WantExit(BTC.id, "signal")]
+    assert desk.after({BTC.id: 10.0}, LATER + 1) == [WantExit(BTC.id, "signal")]
 
 
 def test_stop_that_made_way_for_a_successor_that_failed_is_one_failed_try() -> None:

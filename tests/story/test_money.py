@@ -161,10 +161,10 @@ def test_both_slots_are_free_beside_dust() -> None:
 
 
 def test_what_is_left_above_the_minimum_is_no_dust() -> None:
-    scene = Scene(COARSE, faults={COINS: [Partial(1, (0.1,), then_cancel=True)]})
+    scene = Scene(COARSE, faults={COINS: [Partial(1, (0.11,), then_cancel=True)]})
     scene.bar(None, buy(COARSE, qty=100.0))
     scene.bar()
-    assert scene.slots() == {0: (COARSE.id, "open")} and scene.resting(COARSE).approved.intent.qty == 10.0
+    assert scene.slots() == {0: (COARSE.id, "open")} and scene.resting(COARSE).approved.intent.qty == 11.0
 
 
 def test_a_new_entry_takes_the_dust_along() -> None:
