@@ -30,6 +30,7 @@ from ffe.model import (
     Fill,
     Flow,
     Found,
+    Heartbeat,
     Holding,
     Instrument,
     InstrumentId,
@@ -90,7 +91,7 @@ class CcxtBroker(VenueBroker):
         except Busy as error:
             raise told_wait(self.client, error) from error
 
-    def _open(self, market: Bars | Quotes) -> None:
+    def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         held, now = self._balances(), self.clock()
         kept = [(i, held[base]) for base, i in sorted(self._by_base.items()) if held.get(base)]
         shown = self._ask(self._market.quotes, [i for i, _ in kept])  # all or nothing: what fails is asked again

@@ -24,6 +24,7 @@ from ffe.model import (
     Fill,
     Flow,
     Found,
+    Heartbeat,
     Holding,
     Instrument,
     InstrumentId,
@@ -87,7 +88,7 @@ class OandaBroker(VenueBroker):
 
     # ------------------------------------------------------------ what has happened
 
-    def _open(self, market: Bars | Quotes) -> None:
+    def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         last, balance, held = self._account()
         now, self._last = self.clock(), last
         entry = f"{self._venue}-opening-{last}"

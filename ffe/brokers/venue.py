@@ -28,6 +28,7 @@ from ffe.model import (
     Fill,
     Filled,
     Heard,
+    Heartbeat,
     InstrumentId,
     Known,
     Nanos,
@@ -152,7 +153,7 @@ class VenueBroker(ABC):
         except Denied as error:
             self._deny(order, about, error)
 
-    def work(self, market: Bars | Quotes) -> None:
+    def work(self, market: Bars | Quotes | Heartbeat) -> None:
         """Ask what has happened since: fills of what is at the venue, and orders that it has ended.
 
         A market is shown again until nobody answers to it: what failed is told once, and tried again at the next; that
@@ -195,7 +196,7 @@ class VenueBroker(ABC):
     # ------------------------------------------------------------ what a venue's language must give
 
     @abstractmethod
-    def _open(self, market: Bars | Quotes) -> None:
+    def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         """Say what the account held before: cash as deposits, positions as found."""
 
     @abstractmethod
