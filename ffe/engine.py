@@ -884,8 +884,10 @@ class Engine:
 
 
 def _is_venues_own(answer: Filled) -> bool:
-    """Whether the venue closed something by itself: its liquidation, or a stop that it attached to our entry."""
-    return answer.fill.cause is Cause.LIQUIDATION or (answer.ours is True and answer.fill.cause is Cause.STOP)
+    """Whether the venue took something by itself: its liquidation, a fee, or a stop that it attached to our entry."""
+    if answer.fill.cause is Cause.STOP:
+        return answer.ours is True
+    return answer.fill.cause in (Cause.LIQUIDATION, Cause.FEE)
 
 
 def _against(qty: float, held: float) -> float:

@@ -419,7 +419,8 @@ class Slots:
     def _needs_protection(self, trade: Trade, is_leaving: bool, now: Nanos) -> bool:
         """Whether no stop rests, or may yet rest, for the whole position."""
         protect = trade.flight(Role.PROTECT)
-        if is_leaving and (protect is None or trade.tries):
+        rests = protect is not None and protect.rests
+        if is_leaving and (not rests or trade.tries):
             return False  # a stop that rests follows what the exit has left; none is placed anew beside one
         if protect is not None and protect.unknown:
             return protect.is_lost(now)
@@ -526,8 +527,9 @@ class Slots:
                 return trade.with_flight(flight._replace(unproven=flight.unknown))
             case Report(state=Known.NOT_FOUND):
                 gone = answer.time >= flight.sent + self.universe.accounts[answer.venue].horizon
-                unknown = flight.unknown or gone
-                return trade.with_flight(flight._replace(not_found=gone, unknown=unknown, unproven=True))
+                if gone and not flight.not_found:
+                    flight = flight.doubted()  # now the account has to be asked as well
+                return trade.with_flight(flight._replace(not_found=gone, unproven=True))
             case Rejected():
                 return self._refused(trade, flight, answer.time, None)
             case Withheld(again=again):

@@ -22,6 +22,7 @@ from ffe.hours import Hours
 from ffe.model import (
     DAY,
     MINUTE,
+    SECOND,
     Account,
     AccountKind,
     AccountRead,
@@ -35,6 +36,7 @@ from ffe.model import (
     Event,
     Exit,
     Failed,
+    Heartbeat,
     Instrument,
     Nanos,
     Protect,
@@ -121,6 +123,16 @@ class Stage:
     def _bar(self, i: Instrument, began: Nanos, open: float) -> Bar:
         close = self.last[i.symbol]
         return Bar(i.id, MINUTE, began, self.clock.time, open, max(open, close), min(open, close), close, 1e6)
+
+    def beats(self, seconds: int) -> Told:
+        """Time passes, and the engine learns of no price."""
+        told = []
+        for _ in range(seconds):
+            self.clock.time += SECOND
+            self.trade()
+            told += self.play(Moment(Heartbeat(self.clock.time))).steps
+            self.check()
+        return Told(tuple(told))
 
     def minutes(self, count: int) -> Told:
         told = [self.minute() for _ in range(count)]

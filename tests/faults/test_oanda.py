@@ -33,6 +33,7 @@ from ffe.model import (
     Nanos,
     Rejected,
     Report,
+    Withheld,
 )  # fmt: skip
 from ffe.risk.guard import TradingState
 from ffe.wire.errors import Denied, Unclear
@@ -148,10 +149,12 @@ def test_f1_an_exit_that_is_lost_leaves_again_under_another_name(stage: Set) -> 
     gone(s)
 
 
-def test_f1_a_stop_that_is_lost_is_placed_once_it_is_proven_gone(stage: Set) -> None:
+def test_f1_stop_that_is_lost_is_placed_again_within_seconds(stage: Set) -> None:
     s = stage(faults=[NoReply(PROTECT, drops=True)])
     s.minute(None, s.buy())
-    assert s.slots() == {EUR: "unknown"} and not s.stops()
+    assert s.slots() == {EUR: "unknown"} and s.stops() == [(1.225, 10_000.0)], "the one that came with the entry"
+    s.beats(2)
+    assert len(s.requests(PROTECT)) == 2
     s.minutes(3)
     assert s.slots() == {EUR: "open"} and s.stops() == [(1.225, 10_000.0)]
 
@@ -311,7 +314,7 @@ def test_f10_an_account_with_a_hole_has_told_nothing(stage: Set, on: On, path: s
 def test_f11_too_many_requests_is_no_failure_and_sends_nothing_twice(stage: Set) -> None:
     s = stage(faults=[HttpError(POST_ORDER, 429, retry_after=10)])
     s.minute(None, s.buy())
-    assert [a.locked_out for a in s.answers(Rejected)] == [False] and s.slots() == {}
+    assert [a.again for a in s.answers(Withheld)] == [s.clock.time + 10 * SECOND] and s.slots() == {}
     assert s.failures == 0 and len(s.requests(POST_ORDER)) == 1
     s.minute()
     gone(s)
