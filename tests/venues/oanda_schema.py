@@ -104,7 +104,7 @@ def _is_written(said: str, kind: str) -> bool:
     if kind.startswith("["):
         return all(_is_written(each, kind[1:-1]) for each in said.split(","))
     if kind == "int":
-        return said.isdigit()
+        return said.isdecimal()
     return said in ("true", "false") if kind == "bool" else PLAIN[kind](said)
 
 
