@@ -6,8 +6,8 @@ names; those in lower case are parts that several have in common.
 
 Requests are complete. Of answers only what the venue gives is kept: fewer fields, transactions and reasons than are
 published, never others. What a new answer needs is added here; test_oanda_facts.py compares it with the published
-description. Two differences are meant: a clientOrderID is any text, not an order's number, and null clears a trade's
-stop or target, for which Swagger 2 has no words.
+description, version 3.0.25. Two differences are meant: a clientOrderID is any text, not an order's number, and null
+clears a trade's stop or target, for which Swagger 2 has no words.
 """
 
 from __future__ import annotations
