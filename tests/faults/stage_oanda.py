@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.engine import Engine, run
@@ -255,12 +254,12 @@ ACCOUNT_OF_OURS = Account(VENUE, AccountKind.MARGIN, USD)
 
 @contextmanager
 def staged(
-    shared_data: Path, *symbols: str, rules: Rules | None = None, faults: Iterable[Fault] = (), timeout: float = 2.0,
+    *symbols: str, rules: Rules | None = None, faults: Iterable[Fault] = (), timeout: float = 2.0,
     opens: bool = True, next_price: bool = False, foreign: tuple[tuple[str, int], ...] = (), balance: str = "100000",
 ) -> Iterator[Stage]:  # fmt: skip
     """A stage whose first minute has passed; next_price lets market orders wait for the price after."""
-    description, clock = shared_data / "oanda-v20-openapi.json", Clock()
-    with Oanda(description, clock, instruments=LISTED, token=TOKEN, fill_on_next_price=False, balance=balance) as venue:
+    clock = Clock()
+    with Oanda(clock, instruments=LISTED, token=TOKEN, fill_on_next_price=False, balance=balance) as venue:
         for symbol, mid in PRICES.items():
             venue.mid(symbol.replace("/", "_"), str(mid))
         client = OandaClient(TOKEN, venue.id, venue.url, timeout=timeout, trust=TRUST)

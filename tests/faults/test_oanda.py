@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -84,9 +83,9 @@ sending = pytest.mark.parametrize("on", SENDING.values(), ids=SENDING.keys())
 
 
 @pytest.fixture
-def stage(shared_data: Path) -> Iterator[Set]:
+def stage() -> Iterator[Set]:
     with ExitStack() as stack:
-        yield lambda *symbols, **how: stack.enter_context(staged(shared_data, *symbols, **how))
+        yield lambda *symbols, **how: stack.enter_context(staged(*symbols, **how))
 
 
 def entered(stage: Set, *faults: venue.Fault, **how: object) -> Stage:

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 
 import ccxt
 import numpy as np
@@ -552,9 +551,9 @@ class Two:
 
 
 @pytest.fixture
-def two(coins: Coins, shared_data: Path) -> Iterator[Two]:
+def two(coins: Coins) -> Iterator[Two]:
     with (
-        Oanda(shared_data / "oanda-v20-openapi.json", coins.clock.true, instruments=[Listed("EUR_USD")]) as venue,
+        Oanda(coins.clock.true, instruments=[Listed("EUR_USD")]) as venue,
         closing(OandaClient("loopback", venue.id, venue.url)) as client,
     ):
         yield Two(coins, venue, client)
