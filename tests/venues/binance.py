@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import threading
 import time
 from collections import Counter
@@ -255,7 +256,11 @@ class Binance:
         return self.account.markets[symbol]
 
     def _per_symbol(self, params: Params, one: Callable[[str], Json]) -> Json:
-        return one(self._market(params).symbol) if "symbol" in params else [one(each) for each in self.account.mids]
+        """Of one symbol an object; of several, or of all, a list."""
+        if "symbol" in params:
+            return one(self._market(params).symbol)
+        asked: list[str] = json.loads(params["symbols"]) if "symbols" in params else list(self.account.mids)
+        return [one(self._market({"symbol": symbol}).symbol) for symbol in asked]
 
     def _exchange_info(self, _: Params) -> Json:
         limit: Json = {
