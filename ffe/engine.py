@@ -198,7 +198,7 @@ class Engine:
         self.day: int | None = None
         self._sequence = self._orders_made = 0
         self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
-        self._silent_since: dict[Venue, Nanos] = {}
+        self.silent_since: dict[Venue, Nanos] = {}  # venues whose last call failed
         self._closed_until: dict[Venue, Nanos] = {}  # when a venue that wants no questions may be asked again
         self._ended: list[Ended] = []
         self._adopting: set[Venue] = set()  # venues whose next word of their account is taken over
@@ -558,7 +558,7 @@ class Engine:
         if isinstance(answer, Cancelled) and answer.venue_fault and answer.order is not None:
             self._calls.setdefault(("order", answer.order), Call(0, CallKind.ORDER, answer.time, breaker.openings))
         if isinstance(answer, Accepted) and self.slots.role(answer.order) in (Role.ENTRY, Role.EXIT):
-            self._silent_since.pop(answer.venue, None)
+            self.silent_since.pop(answer.venue, None)
             return  # the venue may still kill it: the call is worth what becomes of the order
         call = self._calls.pop(self._call_key(answer), None) or self._edges_call(answer)
         if isinstance(answer, Cancelled) and answer.order and (gone := self._calls.pop(("order", answer.order), None)):
@@ -570,11 +570,11 @@ class Engine:
         elif isinstance(answer, Failed) or (isinstance(answer, Cancelled) and answer.venue_fault):
             breaker.fail(call, answer.time)
             if isinstance(answer, Failed):  # one that kills an order has spoken
-                self._silent_since.setdefault(answer.venue, answer.time)
+                self.silent_since.setdefault(answer.venue, answer.time)
                 self._is_troubled = True
         else:
             breaker.succeed(call, answer.time)
-            self._silent_since.pop(answer.venue, None)
+            self.silent_since.pop(answer.venue, None)
         after = breaker.state(answer.time)
         if after is not before:
             self._is_troubled = True
@@ -602,12 +602,12 @@ class Engine:
     def is_proven(self, now: Nanos) -> bool:
         """Whether every venue spoke lately enough for its last proven positions to stand for the truth."""
         limit = self.rules.gate.unreachable_seconds * SECOND
-        return all(now - since <= limit for since in self._silent_since.values())
+        return all(now - since <= limit for since in self.silent_since.values())
 
     def _proving_queries(self, now: Nanos) -> list[Query]:
         """A half-open breaker asks before it lets an entry try; a venue that fell silent is asked until it speaks."""
         is_closed = all(breaker.state(now) is BreakerState.CLOSED for breaker in self.breakers.values())
-        suspects = {*self._silent_since, *self.guard.disagreements, *self._closed_until}
+        suspects = {*self.silent_since, *self.guard.disagreements, *self._closed_until}
         self._is_troubled = bool(suspects) or not is_closed
         doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in suspects]
         asked = {v for v in self.breakers if ("query", v) in self._calls or now < self._closed_until.get(v, now)}
