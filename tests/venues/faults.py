@@ -6,8 +6,8 @@ row from there. With an `end` every request in the window [start, end) of the ve
 counts down in its own list and drops what is spent; several faults may meet one request. The F-numbers are those of the
 fault catalogue; F24 needs no fault on a spot account (locked balances prevent it), and F28 is of streams.
 
-Every fault works at every `Venue`. Their defaults name requests as Binance does, and each venue knows its own requests
-by those names too: "DELETE order" is a POST to orders/batch_cancel at Coinbase. Codes are the venue's.
+Faults work at every `Venue`. Their defaults name requests as Binance does; another venue's requests have those names
+beside their own ("DELETE order" is a POST to orders/batch_cancel at Coinbase). Codes are the venue's.
 """
 
 # ruff: noqa: N802 (a function here reads as the fault it makes)
@@ -287,7 +287,7 @@ def Overfilled(**when: Unpack[When]) -> Fault:
 @named
 def FilledBeforeCancel(share: float = 1.0, **when: Unpack[When]) -> Fault:
     """F18, F20: a share fills just before the cancel arrives. All of it: "unknown order". Less: the cancel is confirmed
-    as if nothing had filled, and the fill is heard of later."""
+    as if nothing had filled, and the fill shows later."""
     nothing: Row = {"executedQty": "0.00000000", "cummulativeQuoteQty": "0.00000000"}  # Coinbase says neither
 
     def fill(venue: Venue, asked: Asked) -> None:

@@ -219,7 +219,7 @@ class Venue(ABC):
         self._late.append((self.now() + by, act))
 
     def _arrive(self) -> None:
-        """What was late and is due by now arrives; its answer goes nowhere."""
+        """Let what was late and is due by now arrive; the reply is dropped."""
         due = [arrive for at, arrive in self._late if at <= self.now()]
         self._late = [(at, arrive) for at, arrive in self._late if at > self.now()]
         for arrive in due:
