@@ -116,9 +116,11 @@ class Connector:
         if self.described.source == "oanda":
             with closing(self.oanda()) as client:
                 return oanda_wire.instruments(client, self.venue, symbols)
-        from ffe.wire.ccxt_wire import instruments
+        from ffe.wire.ccxt_wire import ask_in_time, instruments
 
-        return instruments(self.ccxt(), self.venue, symbols)
+        client = self.ccxt()
+        ask_in_time(client, client.load_markets)
+        return instruments(client, self.venue, symbols)
 
     def account(self) -> Account:
         own = self.described.account(self.venue)

@@ -51,6 +51,7 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    StopUnfilled,
     Ticket,
     Withheld,
 )  # fmt: skip
@@ -538,6 +539,8 @@ class Slots:
                 if flight.role is Role.EXIT:
                     return self._refused(trade, flight, answer.time, None)
                 return self._failed(trade, flight)
+            case StopUnfilled():  # none can rest anew beyond the price: what it protects leaves at market
+                return trade._replace(closing=trade.closing or "stop did not fill")
             case Filled(done=True) | Report(state=Known.DONE):
                 return self._ended(trade, flight)
         return trade

@@ -104,7 +104,8 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
 
 
 def _asked(call: Callable[..., T], *arguments: object) -> T:
-    """Errors of ccxt carry the whole body of an answer: our keys are taken out of it."""
+    """Errors of ccxt carry the whole body of an answer: our keys are taken out of it, and the exchange says what it
+    means."""
     try:
         return call(*arguments)
     except (ccxt.BaseError, *UNCHECKED) as error:
@@ -113,7 +114,23 @@ def _asked(call: Callable[..., T], *arguments: object) -> T:
             if isinstance(client, ccxt.Exchange):
                 keys = client.apiKey, client.secret, client.password
                 error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
+                if isinstance(error, ccxt.BaseError):
+                    raise exchange_of(client).meaning(client, error) from None
         raise
+
+
+def ask_in_time(client: ccxt.Exchange, call: Callable[..., T], *arguments: object) -> T:
+    """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
+    try:
+        try:
+            return ask(call, *arguments)
+        except Skewed:
+            ask(exchange_of(client).set_clock, client)
+            return ask(call, *arguments)
+    except Skewed as error:
+        raise Denied(f"the clocks differ: {error}") from error
+    except Busy as error:
+        raise told_wait(client, error) from error
 
 
 def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:
@@ -134,10 +151,7 @@ class CcxtMarket:
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> T:
         self._budget.check()
-        try:
-            reply = ask(call, *arguments)
-        except Busy as error:
-            raise told_wait(self.client, error) from error
+        reply = ask_in_time(self.client, call, *arguments)
         self._budget.note()
         return reply
 

@@ -33,6 +33,7 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    StopUnfilled,
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
@@ -289,6 +290,22 @@ def test_entry_that_is_accepted_says_nothing_of_the_stop() -> None:
         desk.answer(Accepted(START, KRAKEN, entry))
         desk.answer(Rejected(START, KRAKEN, desk.protect(BTC, f"try{number}", is_accepted=False), "price"))
     assert desk.due() == [WantExit(BTC.id, "stop could not be placed")]
+
+
+def test_stop_that_was_triggered_and_does_not_fill_is_followed_by_an_exit_at_once() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.answer(StopUnfilled(START, KRAKEN, protect))
+    assert desk.due() == [WantExit(BTC.id, "stop did not fill")]
+    assert desk.slots.trade(BTC.id).flight(Role.PROTECT) is not None, "it rests until the exit needs its coins"
+
+
+def test_stop_that_does_not_fill_changes_no_reason_to_close() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.slots.close("emergency stop")
+    desk.answer(StopUnfilled(START, KRAKEN, protect))
+    assert desk.due() == [WantExit(BTC.id, "emergency stop")]
 
 
 def test_stop_that_the_venue_killed_is_placed_again() -> None:
