@@ -21,6 +21,7 @@ from ffe.model import (
     Event,
     Failed,
     Fault,
+    Heartbeat,
     Instrument,
     InstrumentId,
     Known,
@@ -290,6 +291,20 @@ def test_entry_that_is_accepted_says_nothing_of_the_stop() -> None:
         desk.answer(Accepted(START, KRAKEN, entry))
         desk.answer(Rejected(START, KRAKEN, desk.protect(BTC, f"try{number}", is_accepted=False), "price"))
     assert desk.due() == [WantExit(BTC.id, "stop could not be placed")]
+
+
+def test_order_that_is_not_wanted_and_rests_on_is_taken_back_once_a_second() -> None:
+    """It was answered as fast as it was asked: 1,000 cancellations within an instant."""
+    desk = Desk()
+    entry = desk.enter()
+    desk.slots.cancel_entries("halted")
+    cancel, rests_on = [Cancel(KRAKEN, entry)], Report(LATER, KRAKEN, entry, Known.WORKING)
+    assert desk.due(Heartbeat(LATER)) == cancel
+    desk.answer(rests_on)
+    assert desk.due(Heartbeat(LATER)) == cancel
+    desk.answer(rests_on)
+    assert desk.due(Heartbeat(LATER)) == desk.due(Heartbeat(LATER + SECOND - 1)) == []
+    assert desk.due(Heartbeat(LATER + SECOND)) == cancel
 
 
 def test_stop_that_was_triggered_and_does_not_fill_is_followed_by_an_exit_at_once() -> None:
