@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ffe.config import keys_of
 from tests.live.street import CoinbaseStreet, session
 from tests.live.test_kill import kill_and_recover
+from tests.venues.coinbase_key import KEY, secret
 from tests.venues.faults import ServerError
 from tests.venues.matching import Side
 
@@ -23,6 +25,18 @@ ALWAYS = 10**6
 def street(tmp_path: Path) -> Iterator[CoinbaseStreet]:
     with CoinbaseStreet(tmp_path) as made:
         yield made
+
+
+def test_private_key_in_one_line_is_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINBASE_API_KEY", KEY)
+    monkeypatch.setenv("COINBASE_API_SECRET", secret().replace("\n", "\\n"))
+    assert keys_of("coinbase").reveal() == (KEY, secret(), "")
+
+
+def test_secret_that_is_no_private_key_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KRAKEN_API_KEY", "key")
+    monkeypatch.setenv("KRAKEN_API_SECRET", "with\\na\\backslash")
+    assert keys_of("kraken").reveal()[1] == "with\\na\\backslash"
 
 
 def is_safe(status: dict) -> bool:
