@@ -105,6 +105,15 @@ def test_coinbase_4_our_id_is_the_orders_and_finds_a_lost_one(stage: Stage) -> N
     assert {order.client_id for order in stage.venue.orders} == sent and len(sent) == 2
 
 
+def test_coinbase_4_lost_order_is_found_though_trades_since_are_of_no_interest(stage: Stage) -> None:
+    stage.bought()
+    (entry, stop) = stage.venue.orders
+    stage.minutes(60)
+    for order in (entry, stop):
+        found = THERE.order(stage.client, None, OrderId(order.client_id), stage.btc.symbol, stage.now)
+        assert found["clientOrderId"] == order.client_id and found["timestamp"] == order.time // MILLI
+
+
 def test_coinbase_5_stop_rests_as_a_limit_five_percent_below_it(stage: Stage) -> None:
     stage.bought()
     (post,) = stage.posts("STOP*")
@@ -192,6 +201,7 @@ def test_jumped_stop_stays_while_the_market_does_not_trade(stage: Stage) -> None
     stage.venue.change(stage.named(), cancel_only=True)
     stage.beats(20, btc=BEYOND)
     assert stage.stops() and not stage.posts("MARKET") and CANCEL not in asked(stage)
+    assert len([a for a in stage.answers if isinstance(a, StopUnfilled)]) == 1
     stage.venue.change(stage.named(), cancel_only=False)
     assert seconds_until_flat(stage, BEYOND) <= 5
 
@@ -242,6 +252,15 @@ def test_stop_that_fills_while_its_cancel_is_queued_is_the_exit(stage: Stage) ->
     assert not stage.posts("MARKET") and [o.cause for o in stage.told.outcomes] == ["stop"]
 
 
+def test_stop_that_fills_while_its_cancel_is_looked_at_is_the_exit(stage: Stage) -> None:
+    stage.bought()
+    stage.venue.cancel_takes = SECOND
+    stage.fault(f.Fault(name="Falls", on=LOOK, nth=2, before=lambda venue, _: venue.price(stage.named(), 48_900.0)))
+    stage.tick(leave(stage.btc))
+    is_gone(stage)
+    assert not stage.posts("MARKET") and [o.cause for o in stage.told.outcomes] == ["stop"]
+
+
 REASONS = ["COMMANDER_REJECTED_CANCEL_ORDER", "INVALID_CANCEL_REQUEST", "NOT_ALLOWED_TO_CANCEL", "SOMETHING_NEW"]
 
 
@@ -249,8 +268,9 @@ REASONS = ["COMMANDER_REJECTED_CANCEL_ORDER", "INVALID_CANCEL_REQUEST", "NOT_ALL
 def test_cancel_that_is_refused_leaves_the_stop_in_place(stage: Stage, reason: str) -> None:
     stage.bought()
     stage.fault(f.Refuse(reason, on=CANCEL))
+    since = len(stage.venue.requests)
     stage.tick(leave(stage.btc))
-    assert stage.is_protected() and not stage.posts("MARKET")
+    assert stage.is_protected() and asked(stage, since) == [CANCEL, LOOK], "the engine asks what became of it"
     stage.beats(3)
     is_gone(stage)
 
@@ -466,7 +486,8 @@ def test_prices_of_all_markets_are_one_request(stage: Stage) -> None:
     assert [request.endpoint for request in stage.venue.requests[known:]] == ["best_bid_ask"]
 
 
-def test_what_a_stop_holds_is_still_held(stage: Stage) -> None:
+def test_what_a_stop_holds_is_still_held(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stage.client.options, "fetchBalance", "v2PrivateGetAccounts")  # as ccxt does by itself
     stage.bought()
     balances = THERE.balances(stage.client)
     assert (balances["total"]["BTC"], balances["free"]["BTC"], balances["used"]["BTC"]) == (0.1, 0.0, 0.1)

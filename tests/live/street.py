@@ -203,7 +203,8 @@ class CoinbaseStreet(Street):
     id = "client_order_id"
 
     def _venue(self) -> Venue:
-        return Coinbase(cash={self.quote: 100_000.0})
+        fee = 1e-4  # what Coinbase takes would end the day after a few trades, by the portfolio's stop
+        return Coinbase(cash={self.quote: 100_000.0}, fee=fee, maker_fee=fee)
 
     def _listen(self, address: str) -> None:
         assert isinstance(self.venue, Coinbase)
