@@ -78,6 +78,7 @@ def test_session_at_coinbase_closes_what_its_stop_left_when_prices_are_dead(stre
         one.until(lambda _: not street.held(BTC))
         assert (street.venue.trades[-1].time - begun) / 1e9 <= 5.0
         one.until(lambda status: not status["trades"])
+        assert "was triggered at the venue and does not fill: what it protects is closed" in one.said
 
 
 @pytest.mark.slow
