@@ -501,3 +501,17 @@ def test_a_wrong_key_leaves_nothing_behind_and_the_right_one_starts(tmp_path: Pa
             assert status["is_latched"] is False
             assert "Checking the account at binance …\n  key: it opens the account, and may trade." in one.said
             assert one.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_session_starts_again_at_a_halted_market_in_which_it_holds_something(tmp_path: Path) -> None:
+    """What is open is found in the journal: this start does not name it."""
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            one.until(lambda s: s.get("life") == "trading" and s["trades"] and s["trades"][0]["is_protected"])
+            one.stop()
+        street.venue.change("BTCUSDT", is_trading=False)
+        with session(street, "Idle", symbols="ETH/USDT") as one:
+            one.until(lambda status: status.get("trades"))
+            assert "WARNING BTC/USDT: its market does not trade now (BREAK); what is open there is watched." in one.said
+            assert one.stop() == 0

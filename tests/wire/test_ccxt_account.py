@@ -198,6 +198,11 @@ def test_a_market_that_takes_no_market_orders_is_a_problem() -> None:
     assert report(venue).markets[0].problem == "its market takes no MARKET orders"
 
 
+def test_a_fee_that_can_be_none_is_not_believed() -> None:
+    found = report(Binance(fee=12.0))
+    assert found.fees_unread == "binance names none for BTC/USDT" and found.markets[0].fee == 0.001
+
+
 # ---------------------------------------------------------------- Coinbase: what its key may do, what its account pays
 
 COINBASE_KEY = "organizations/o/apiKeys/k"
