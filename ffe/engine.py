@@ -45,6 +45,7 @@ from ffe.model import (
     Flow,
     Found,
     Heard,
+    Heartbeat,
     Holding,
     InstrumentId,
     Intent,
@@ -85,9 +86,10 @@ from ffe.risk.queue import Ended, Queue, Waiting
 from ffe.risk.slots import Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
 from ffe.session import Session
-from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry
+from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, stop_of
 from ffe.strategy import Hears, View
 
+PROVE_EVERY: Nanos = 3 * SECOND  # between two reads of an account that is in doubt
 DAILY_LIMITS, ORDER_RATE = "daily limits", "order rate"  # latches of two controls
 NOTHING: frozenset[InstrumentId] = frozenset()
 
@@ -200,6 +202,7 @@ class Engine:
         self._closed_until: dict[Venue, Nanos] = {}  # when a venue that wants no questions may be asked again
         self._ended: list[Ended] = []
         self._adopting: set[Venue] = set()  # venues whose next word of their account is taken over
+        self._proved_at: dict[Venue, Nanos] = {}  # when each was last asked for its account
         self._is_troubled = False  # some breaker is not closed, some venue fell silent or disagrees
         self._knows_equity: bool | None = None  # None before there was any
         self._draft, self._quiet = Draft(), Step(math.nan)
@@ -289,6 +292,9 @@ class Engine:
     # ------------------------------------------------------------ the four parts of a step
 
     def learn(self, event: Event) -> None:
+        """A heartbeat brings nothing but its time: what is due by it is wanted, and if nothing is, nothing changes."""
+        if isinstance(event, Heartbeat):
+            return
         self._begin_day(event.time)
         match event:
             case Bars() | Quotes():
@@ -312,6 +318,8 @@ class Engine:
             self._knows_equity = is_known
 
     def hear(self, event: Event) -> tuple[Signal, ...]:
+        if isinstance(event, Heartbeat):
+            return ()
         heard = self.strategy.on_event(View(event, self.history, self.book, self.is_busy))
         if heard and self.rules.memory.calibrate:
             return tuple(replace(s, confidence=self.memory.confidence(s.provider, s.confidence)) for s in heard)
@@ -322,15 +330,15 @@ class Engine:
 
         What the operator and the portfolio stop want closed stands marked on the slots already.
         """
-        is_market = isinstance(event, Bars | Quotes)
+        is_clock = isinstance(event, Bars | Quotes | Heartbeat)
         if not (signals or self._ended or self._is_troubled or self.queue or self.slots.count):
             return
         if signals and self.queue:
             self._ended += self.queue.overruled(signals)
-        if is_market and self.queue:
+        if is_clock and self.queue:
             self._ended += self.queue.outlived(event.time, {i.id: self.book.mark(i.id) for i in self.universe})
         yield from self._take_ended()
-        if is_market and self._is_troubled:
+        if is_clock and self._is_troubled:
             yield from self._proving_queries(event.time)
         yield from self.slots.due(event)
         for signal in signals:
@@ -490,7 +498,7 @@ class Engine:
         if is_stray:  # it came after its order was proven gone: a position without a slot and a stop
             why = f"{answer.order or answer.fill.trade} filled after its trade had ended"
             self._halt("reconciliation", why, self.slots.cancel_entries, answer.time)
-        elif answer.order is None and answer.fill.cause is not Cause.LIQUIDATION:
+        elif answer.order is None and not _is_venues_own(answer):
             self._disagree(answer.venue, f"a fill of {id} that no order of ours asked for")
         elif self.slots.is_more_than_sent(answer.order, booked):
             self._disagree(answer.venue, f"{answer.order} filled by more than was sent")
@@ -603,7 +611,9 @@ class Engine:
         self._is_troubled = bool(suspects) or not is_closed
         doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in suspects]
         asked = {v for v in self.breakers if ("query", v) in self._calls or now < self._closed_until.get(v, now)}
-        return [Query(venue, None) for venue in doubted if venue not in asked]
+        due = [v for v in doubted if v not in asked and now >= self._proved_at.get(v, now - PROVE_EVERY) + PROVE_EVERY]
+        self._proved_at |= dict.fromkeys(due, now)
+        return [Query(venue, None) for venue in due]
 
     # ------------------------------------------------------------ exits and protection
 
@@ -791,7 +801,8 @@ class Engine:
         else:
             self.slots.open(slot, intent, decision.id, decision.order, judged.signal.provider, now)
         self._calls["order", decision.order] = call
-        self._draft.orders.append(Enter(decision.order, approved, collar))
+        stop = to_tick(stop_of(judged.signal, intent.price, self.rules.watch), instrument.tick)
+        self._draft.orders.append(Enter(decision.order, approved, collar, stop))
 
     def _deny(self, denial: Denial, entry: Entry, judged: Judged, now: Nanos, slot: int) -> None:
         """A control that denies may stop more than this entry: the day, everything, or the strategy."""
@@ -870,6 +881,13 @@ class Engine:
             self._calls[key] = call
         self.controls.passed += 1
         self._draft.orders.append(order)
+
+
+def _is_venues_own(answer: Filled) -> bool:
+    """Whether the venue took something by itself: its liquidation, a fee, or a stop that it attached to our entry."""
+    if answer.fill.cause is Cause.STOP:
+        return answer.ours is True
+    return answer.fill.cause in (Cause.LIQUIDATION, Cause.FEE)
 
 
 def _against(qty: float, held: float) -> float:

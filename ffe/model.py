@@ -181,6 +181,13 @@ class Quotes:
     quotes: tuple[Quote, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Time passes, prices or not: what is retried, asked again or expires is judged by it. No strategy sees it."""
+
+    time: Nanos
+
+
 class Act(StrEnum):
     PAUSE = "pause"  # no entries until RESUME
     RESUME = "resume"
@@ -210,6 +217,7 @@ class Cause(StrEnum):
     TARGET = "target"
     LIQUIDATION = "liquidation"
     HAND = "by hand"  # no order of ours asked for it
+    FEE = "fee"  # the venue took a coin that is traded for the fee of another trade
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,11 +311,13 @@ class Withheld(Answer):
     """The order never left: its decision could not be written, its price was not what it was decided on, or its
     venue's adapter saw that it must not (a stop in its way, nothing to reduce, a venue that wants none). broken, with
     no order: the disk itself can no longer be trusted (an fsync failed). excess: more was to leave than was
-    approved, which is a bug of ours; with no order where one of that id has left before."""
+    approved, which is a bug of ours; with no order where one of that id has left before. again is from when on a
+    venue that is rate-limiting takes orders; None where it did not say."""
 
     reason: str
     broken: bool = False
     excess: bool = False
+    again: Nanos | None = None
 
 
 class Known(StrEnum):
@@ -357,7 +367,7 @@ class Found(Answer):
     holding: Holding
 
 
-Event = Bars | Quotes | Answer | Command
+Event = Bars | Quotes | Answer | Command | Heartbeat
 
 
 # ---------------------------------------------------------------- what is wanted, and what is allowed
@@ -466,11 +476,13 @@ Verdict = Approved | Refused
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Buy or sell at market, not beyond collar (a mid price)."""
+    """Buy or sell at market, not beyond collar (a mid price). stop is where a venue that can attaches one to the fill,
+    until the trade's own protection takes its place."""
 
     id: OrderId
     approved: Approved
     collar: Price
+    stop: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

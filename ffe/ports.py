@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from ffe.model import Answer, Bars, Command, Event, InstrumentId, Nanos, Order, Quotes, Step, Venue
-
-
-@dataclass(frozen=True, slots=True)
-class Lull:
-    """Nothing from the market, but the venues or the operator may have something to say. It reaches nobody else."""
-
-    time: Nanos
+from ffe.model import Answer, Bars, Command, Event, Heartbeat, InstrumentId, Nanos, Order, Quotes, Step, Venue
 
 
 class Feed(Protocol):
     """A source of market events in the order of time."""
 
-    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Lull]:
-        """Every event; a replay leaves out the opens of instruments that are not awaited when their instant comes.
-        Answers are what came of asking a venue for prices."""
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Heartbeat]:
+        """Every event, and live a heartbeat at least every second.
+
+        A replay leaves out the opens of instruments that are not awaited when their instant comes. Answers are what
+        came of asking a venue for prices.
+        """
 
 
 class Operator(Protocol):
@@ -42,8 +37,8 @@ class Broker(Protocol):
     def send(self, order: Order, time: Nanos) -> None:
         """Take an order; what came of it is an Answer, later."""
 
-    def work(self, market: Bars | Quotes) -> None:
-        """Show what the market did; a live venue has seen it already."""
+    def work(self, market: Bars | Quotes | Heartbeat) -> None:
+        """Show what the market did, or that time has passed; a live venue has seen it already."""
 
     def answers(self) -> Sequence[Answer]:
         """What is known by now, each answer once."""

@@ -18,6 +18,7 @@ from ffe.feeds.merge import Venues
 from ffe.model import (
     DAY,
     HOUR,
+    SECOND,
     Account,
     AccountKind,
     AccountRead,
@@ -90,9 +91,10 @@ def restart(scene: Scene, *sent: Ticket) -> None:
 
 
 def look(scene: Scene) -> None:
-    """Prices as they are, twice: what became of orders is asked and answered, and then the accounts are compared."""
+    """Prices as they are, twice within seconds: what became of orders is asked and answered, and then the accounts are
+    compared."""
     for _ in range(2):
-        scene.quote(scene.now, {i: scene.last[i.id] for i in scene.universe})
+        scene.quote(scene.now + 5 * SECOND, {i: scene.last[i.id] for i in scene.universe})
 
 
 def played(seed: int, bars: int) -> tuple[Scene, Random]:

@@ -40,6 +40,7 @@ from ffe.model import (
     Filled,
     Flow,
     Found,
+    Heartbeat,
     Holding,
     Instrument,
     InstrumentId,
@@ -239,8 +240,10 @@ class SimBroker:
 
     # ------------------------------------------------------------ the market
 
-    def work(self, market: Bars | Quotes) -> None:
-        """Let the market act on what is here."""
+    def work(self, market: Bars | Quotes | Heartbeat) -> None:
+        """Let the market act on what is here; its time is the market's, so a heartbeat moves nothing."""
+        if isinstance(market, Heartbeat):
+            return
         self.account.see(market)
         if self._last is None:
             self._open_account(market.time)

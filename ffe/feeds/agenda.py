@@ -55,7 +55,7 @@ class Pace:
     patience: Nanos = 5 * SECOND  # how long an instant waits for its last bars
     clock: Nanos = 10 * MINUTE  # between two looks at the venue's clock, at the latest
     fresh: Nanos = 15 * MINUTE  # a bar that is later comes with the next instant: nothing is decided at it alone
-    lull: Nanos = SECOND  # how long nobody else is heard, at the longest
+    heartbeat: Nanos = SECOND  # between two looks at brokers, operator and time, at the longest
 
     def __post_init__(self) -> None:
         if not SECOND // 10 <= self.poll <= 10 * SECOND or self.idle < self.poll:

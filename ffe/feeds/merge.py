@@ -1,8 +1,8 @@
 """One ordered stream out of the market, the operator and the venues.
 
 Within one instant: what happened inside the bars, the `Bars`, the commands, the opens. An open is offered to the venues
-until none answers, then to the engine, then to the venues again: an order that it provokes may fill on it. In a lull of
-the market the venues and the operator are heard all the same.
+until none answers, then to the engine, then to the venues again: an order that it provokes may fill on it. At a
+heartbeat the venues and the operator are asked whether the market moves or not, then the engine learns the time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ffe.model import (
     Cancel,
     Enter,
     Event,
+    Heartbeat,
     InstrumentId,
     Nanos,
     Order,
@@ -26,7 +27,7 @@ from ffe.model import (
     Venue,
     Withheld,
 )  # fmt: skip
-from ffe.ports import Broker, Feed, Lull, Operator
+from ffe.ports import Broker, Feed, Operator
 
 NOBODY: frozenset[InstrumentId] = frozenset()
 FUTILE_ROUNDS = 1000  # answers that provoke answers for ever are a fault of ours
@@ -85,8 +86,8 @@ class Venues:
             self._withheld.append(Withheld(time, self._brokers[0].venue, None, "an fsync failed", broken=True))
             self._is_trusted, self._is_stirred = False, True
 
-    def show(self, market: Bars | Quotes) -> None:
-        """Let the market act on every venue."""
+    def show(self, market: Bars | Quotes | Heartbeat) -> None:
+        """Let the market, or time, act on every venue."""
         for broker in self._brokers:
             broker.work(market)
         self._is_stirred = True
@@ -108,11 +109,6 @@ class Venues:
         """Everything the venues have to say by now, and what they say to what that provokes."""
         while answers := self.answers():
             yield from answers
-
-    def heard(self) -> Iterator[Answer]:
-        """The same where nothing of ours has stirred them: a live venue speaks when it likes."""
-        self._is_stirred = True
-        yield from self.settled()
 
     def offered(self, quotes: Quotes) -> Iterator[Answer]:
         """Show an open to the venues until none answers."""
@@ -157,9 +153,12 @@ def merge(feed: Feed, operator: Operator, venues: Venues, awaited: Callable[[], 
             case Answer():
                 yield said
                 yield from venues.settled()
-            case Lull():
-                yield from venues.heard()
+            case Heartbeat():
+                venues.show(said)
+                yield from venues.settled()
                 yield from _commands(operator, venues, said.time)
+                yield said
+                yield from venues.settled()
 
 
 def _commands(operator: Operator, venues: Venues, now: Nanos) -> Iterator[Event]:

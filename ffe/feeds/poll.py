@@ -35,8 +35,22 @@ from ffe.feeds.agenda import (
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.gather import Gathering
 from ffe.hours import Hours, stamp
-from ffe.model import DAY, HOUR, SECOND, Answer, Bar, Bars, Fault, Instrument, InstrumentId, Nanos, Quote, Quotes, Venue
-from ffe.ports import Lull
+from ffe.model import (
+    DAY,
+    HOUR,
+    SECOND,
+    Answer,
+    Bar,
+    Bars,
+    Fault,
+    Heartbeat,
+    Instrument,
+    InstrumentId,
+    Nanos,
+    Quote,
+    Quotes,
+    Venue,
+)  # fmt: skip
 from ffe.wire.errors import Denied, Unclear
 from ffe.wire.market import Candle, Market
 
@@ -223,7 +237,7 @@ class PollFeed:
         self._crew.wake()
 
     def wake(self) -> None:
-        """Somebody has something to say: a lull follows at once."""
+        """A broker or the operator has something new: a heartbeat follows at once."""
         self._is_woken = True
         self._crew.wake()
 
@@ -234,7 +248,7 @@ class PollFeed:
 
     # ------------------------------------------------------------ the stream
 
-    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Lull]:
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Heartbeat]:
         """Until stop. awaited names what is asked for most often: open trades belong to it."""
         gathering = self._begin()
         self._crew.start(tuple(self._pollers.values()))
@@ -252,19 +266,19 @@ class PollFeed:
 
     def _stream(
         self, gathering: Gathering, awaited: Callable[[], Set[InstrumentId]]
-    ) -> Iterator[Bars | Quotes | Answer | Lull]:
-        lull = self.clock() + self.pace.lull
+    ) -> Iterator[Bars | Quotes | Answer | Heartbeat]:
+        beat = self.clock() + self.pace.heartbeat
         while not self._is_stopped:
             self._watch(awaited())
             while self._heard:
                 gathering.take(self._heard.popleft())
             yield from gathering.ready(self.clock())
-            if self._is_woken or self.clock() >= lull:
-                self._is_woken, lull = False, self.clock() + self.pace.lull
-                yield Lull(gathering.pass_to(self.clock()))
+            if self._is_woken or self.clock() >= beat:
+                self._is_woken, beat = False, self.clock() + self.pace.heartbeat
+                yield Heartbeat(gathering.pass_to(self.clock()))
             now = self.clock()
-            lull = min(lull, now + self.pace.lull)  # a clock that was put back makes nobody wait
-            self._crew.wait(min(lull, gathering.due(now)), now)
+            beat = min(beat, now + self.pace.heartbeat)  # a clock that was put back makes nobody wait
+            self._crew.wait(min(beat, gathering.due(now)), now)
 
     def _watch(self, awaited: Set[InstrumentId]) -> None:
         agendas = [poller.agenda for poller in self._pollers.values()]

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from time import monotonic
 
 from ffe.brokers.venue import VenueBroker
-from ffe.model import Answer, Bars, Cancel, InstrumentId, Nanos, Order, Query, Quotes, Venue
+from ffe.model import Answer, Bars, Cancel, Heartbeat, InstrumentId, Nanos, Order, Query, Quotes, Venue
 
 READ_EVERY_SECONDS = 300.0
 
@@ -51,7 +51,7 @@ class BackgroundBroker:
         self._orders.append((order, time))
         self._bell.put(True)
 
-    def work(self, market: Bars | Quotes) -> None:
+    def work(self, market: Bars | Quotes | Heartbeat) -> None:
         self._ask(None, lambda: self._look(market))
 
     def _ask(self, about: Query | None, ask: Work) -> None:
@@ -71,7 +71,7 @@ class BackgroundBroker:
         self._bell.put(False)
         wait([self._thread], patience)
 
-    def _look(self, market: Bars | Quotes) -> None:
+    def _look(self, market: Bars | Quotes | Heartbeat) -> None:
         """What has happened; and now and then, on quiet days too, whether the account is what the book says."""
         self.broker.work(market)
         if monotonic() >= self._read_at:

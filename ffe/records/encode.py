@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from hashlib import sha256
@@ -164,8 +164,9 @@ def _heard(a: m.Heard) -> str:
 
 
 def _withheld(a: m.Withheld) -> str:
+    again = "null" if a.again is None else a.again
     return (
-        f'{{"broken":{_bool(a.broken)},"excess":{_bool(a.excess)},"order":{_name(a.order)},'
+        f'{{"again":{again},"broken":{_bool(a.broken)},"excess":{_bool(a.excess)},"order":{_name(a.order)},'
         f'"reason":{_text(a.reason)},{_said(a)}}}'
     )
 
@@ -187,6 +188,10 @@ def _cash_flow(a: m.CashFlow) -> str:
     )
 
 
+def _heartbeat(e: m.Heartbeat) -> str:
+    return f'{{"time":{e.time},"type":"Heartbeat"}}'
+
+
 def _found(a: m.Found) -> str:
     return f'{{"holding":{_holding(a.holding)},"order":{_name(a.order)},{_said(a)}}}'
 
@@ -195,6 +200,7 @@ _EVENTS: Mapping[type, Callable[[Any], str]] = {
     m.Bars: _bars, m.Quotes: _quotes, m.Command: _command, m.Accepted: _accepted, m.Rejected: _rejected,
     m.Filled: _filled, m.Cancelled: _cancelled, m.Failed: _failed, m.Withheld: _withheld, m.Report: _report,
     m.AccountRead: _account_read, m.CashFlow: _cash_flow, m.Found: _found, m.Heard: _heard,
+    m.Heartbeat: _heartbeat,
 }  # fmt: skip
 _TYPES: Mapping[str, type] = {kind.__name__: kind for kind in _EVENTS}
 
@@ -337,8 +343,14 @@ def _one_error() -> Iterator[None]:
 
 
 def build(kind: type[T], body: Mapping[str, Json]) -> T:
-    """A value of the model from its JSON object, field by field."""
-    return kind(**{name: read(body[name]) for name, read in _fields(cast(Any, kind))})
+    """A value of the model from its JSON object, field by field.
+
+    A field that is not there takes its default: an account's journal may be older than the field, and a position that
+    is open must outlive an upgrade.
+    """
+    names = _fields(cast(Any, kind))
+    optional = _optional(cast(Any, kind))
+    return kind(**{name: read(body[name]) for name, read in names if name in body or name not in optional})
 
 
 def encode_value(value: object) -> Json:
@@ -379,6 +391,14 @@ def _fields(kind: Any) -> tuple[tuple[str, Callable[[Json], Any]], ...]:
     hints = get_type_hints(kind)
     names = kind._fields if issubclass(kind, tuple) else [field.name for field in fields(kind) if field.init]
     return tuple((name, _reader(hints[name])) for name in names)
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    """The fields that have a default."""
+    if issubclass(kind, tuple):
+        return frozenset(kind._field_defaults)
+    return frozenset(each.name for each in fields(kind) if each.default is not MISSING)
 
 
 def _reader(hint: Any) -> Callable[[Json], Any]:

@@ -3,7 +3,8 @@
 What cannot be written is kept in memory, shouted, and tried again before anything newer; as long as anything waits no
 step is `Written.YES`. After a failed fsync nothing is written any more.
 
-A backtest's journal leaves out its bars, which the data implies, and keeps their equity apart; a live one keeps all.
+A backtest's journal leaves out its bars, which the data implies, and keeps their equity apart; a live one keeps all
+but the heartbeats that led to nothing, which change no state: there is one every second.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffe.errors import NotWritable
-from ffe.model import DAY, MINUTE, SECOND, Bars, Decision, Disposition, Event, Nanos, Quotes, Step
+from ffe.model import DAY, MINUTE, SECOND, Bars, Decision, Disposition, Event, Heartbeat, Nanos, Quotes, Step
 from ffe.ports import Written
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
@@ -260,6 +261,7 @@ class LiveJournal(_Keeper):
         self._days, self._spare, self._is_tight = days, spare, False
         self._state = state
         self._is_price = False  # what was heard last
+        self._beat: Heartbeat | None = None  # written only if something comes of it
         self._now = self._kept_at = 0  # when; and when a state was kept
         self._opening: str | None = _opening(stamp, head)
         self._head: dict[str, Json] = {"head": head, "session": stamp.session}
@@ -278,6 +280,12 @@ class LiveJournal(_Keeper):
         self._enter(self._file, 0, "resume", canonical({"sent": sent, "state": state}))
 
     def event(self, event: Event) -> None:
+        if isinstance(event, Heartbeat):
+            self._beat = event
+        else:
+            self._write_event(event)
+
+    def _write_event(self, event: Event) -> None:
         self._open(event.time)
         self._bars += type(event) is Bars
         self._is_price = type(event) is Quotes
@@ -299,6 +307,11 @@ class LiveJournal(_Keeper):
             self._opening = None
 
     def step(self, step: Step) -> Written:
+        beat, self._beat = self._beat, None
+        if beat is not None and step.is_quiet:
+            return self._retried()
+        if beat is not None:
+            self._write_event(beat)
         if not (step.is_quiet and self._is_price) or self._now >= self._kept_at + KEPT_EVERY:
             self._take(step, self._file, self._bars, self._state())
             self._kept_at = self._now
@@ -307,6 +320,13 @@ class LiveJournal(_Keeper):
         self._attempt(self._chain.sync)
         if step.decisions and self.written is Written.YES and not self._has_room():
             return Written.NO
+        return self.written
+
+    def _retried(self) -> Written:
+        """Whether all is on disk, after another try at what was not."""
+        if self.written is Written.NO:
+            self._flush()
+            self._attempt(self._chain.sync)
         return self.written
 
     def _has_room(self) -> bool:

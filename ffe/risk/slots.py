@@ -4,12 +4,17 @@ prices.
 A slot is held by everything of ours that is not proven flat: reserved, in flight, UNKNOWN, open, closing. A trade
 whose position is not covered by a resting stop gets one; one that cannot be protected is closed. The resting stop owns
 the exit: the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
+
+What is tried again depends on time, never on the arrival of a price: a refused exit or protection after 1, 2, then 3
+seconds, or when the venue said it may be. An unknown order is asked about after 0, 1, 2, 4, 8, then every 10 seconds.
+An unknown exit or protection that the venue does not show is lost: its position gets a stop again after a second, for
+neither adds exposure, and only an entry has to wait for the venue's horizon.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,7 +22,9 @@ from typing import NamedTuple
 from ffe.book import Book, Booked
 from ffe.kernels import fills
 from ffe.model import (
+    SECOND,
     Accepted,
+    AccountKind,
     AccountRead,
     Answer,
     Bars,
@@ -50,6 +57,10 @@ from ffe.model import (
 from ffe.risk.limits import SlotRules, WatchRules
 from ffe.rounding import is_dust, to_tick
 
+RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
+ASK_SECONDS = (0, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
+LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
+
 
 class SlotState(StrEnum):
     PENDING = "pending"  # reserved or in flight
@@ -68,11 +79,37 @@ class Flight(NamedTuple):
     filled: Qty = 0.0
     unknown: bool = False
     not_found: bool = False  # beyond the horizon: only agreeing positions are missing
+    unproven: bool = False  # asked about since it became unknown, and not found or not answered
+    asked: Nanos = 0  # when it was last asked about
+    asks: int = 0  # how often, since it became unknown
     unwanted: bool = False  # it is to be cancelled
     leaving: bool = False  # its cancellation is on its way
     levels: tuple[Price | None, Price | None] | None = None  # an add's own stop and target, for when it fills
     successor: OrderId | None = None  # what is to rest in its place, once the venue has it
     rests: bool = False  # a protection that the venue has confirmed
+
+    def doubted(self) -> Flight:
+        """No usable answer has come: it is to be asked about at once."""
+        return self._replace(unknown=True, unproven=False, asked=0, asks=0)
+
+    def proven(self) -> Flight:
+        """The venue shows it."""
+        return self._replace(unknown=False, not_found=False, unproven=False, leaving=False)
+
+    def is_question_due(self, now: Nanos) -> bool:
+        return self.unknown and now >= self.asked + _nth(ASK_SECONDS, self.asks)
+
+    def is_lost(self, now: Nanos) -> bool:
+        """Whether an exit or a protection has to be taken for one that never arrived."""
+        return self.unknown and self.unproven and self.role is not Role.ENTRY and now >= self.sent + LOST_AFTER
+
+
+class Retry(NamedTuple):
+    """An exit or a protection that came to nothing: when the next may leave."""
+
+    role: Role
+    due: Nanos
+    tries: int
 
 
 class Tally(NamedTuple):
@@ -117,7 +154,7 @@ class Trade(NamedTuple):
     covered_average: Price = 0.0
     tries: int = 0  # failed placements of the protection in a row
     beyond: bool = False  # one reading was beyond the stop
-    held_back: tuple[Role, ...] = ()  # orders that came to nothing: the next waits for the next market event
+    retries: tuple[Retry, ...] = ()
     closing: str = ""  # why it is to be closed; empty: it is not
     cause: str = ""
     tally: Tally = Tally()
@@ -126,15 +163,34 @@ class Trade(NamedTuple):
         return next((flight for flight in self.flights if flight.role is role and flight.successor is None), None)
 
     def with_flight(self, flight: Flight) -> Trade:
-        others = tuple(other for other in self.flights if other.order != flight.order)
-        return self._replace(flights=(*others, flight))
+        if all(other.order != flight.order for other in self.flights):
+            return self._replace(flights=(*self.flights, flight))
+        return self._replace(flights=tuple(flight if each.order == flight.order else each for each in self.flights))
 
     def without(self, order: OrderId) -> Trade:
         return self._replace(flights=tuple(flight for flight in self.flights if flight.order != order))
 
     def succeeded(self, order: OrderId) -> Trade:
-        """What this order took the place of is gone."""
-        return self._replace(flights=tuple(flight for flight in self.flights if flight.successor != order))
+        """What this order took the place of is gone; where that is unknown, it is not wanted should it turn up."""
+        kept = tuple(f for f in self.flights if f.successor != order or f.unknown)
+        return self._replace(flights=tuple(f._replace(unwanted=True) if f.successor == order else f for f in kept))
+
+    def retry(self, role: Role) -> Retry | None:
+        return next((each for each in self.retries if each.role is role), None)
+
+    def may_try(self, role: Role, now: Nanos) -> bool:
+        retry = self.retry(role)
+        return retry is None or now >= retry.due
+
+    def refused(self, role: Role, now: Nanos, again: Nanos | None) -> Trade:
+        """The next order of this role leaves a while later, or when the venue said that it may."""
+        tries = retry.tries if (retry := self.retry(role)) else 0
+        due = max(now + _nth(RETRY_SECONDS, tries), again or 0)
+        return self.taken(role)._replace(retries=(*self.taken(role).retries, Retry(role, due, tries + 1)))
+
+    def taken(self, role: Role) -> Trade:
+        """The venue takes orders of this role again."""
+        return self._replace(retries=tuple(each for each in self.retries if each.role is not role))
 
     def reinstated(self, failed: Flight) -> Trade:
         """What this order was to take the place of rests on."""
@@ -146,7 +202,7 @@ class Trade(NamedTuple):
     @property
     def is_calm(self) -> bool:
         """Open, with a resting protection that covers it, and nothing else under way: only the watch may stir it."""
-        if self.closing or self.held_back or len(self.flights) != 1 or not self.is_covered:
+        if self.closing or self.retries or len(self.flights) != 1 or not self.is_covered:
             return False
         return self.flights[0].role is Role.PROTECT and not self.flights[0].unknown
 
@@ -269,10 +325,8 @@ class Slots:
         self._trades += [None] * (len(state.trades) - len(self._trades))  # more than are allowed now
         for trade in state.trades:
             if trade is not None:
-                flights = tuple(
-                    f._replace(unknown=True, not_found=False, leaving=False, rests=False) for f in trade.flights
-                )
-                self._put(trade._replace(flights=flights, held_back=(), beyond=False))
+                flights = tuple(f.proven().doubted()._replace(rests=False) for f in trade.flights)
+                self._put(trade._replace(flights=flights, retries=(), beyond=False))
 
     def adopt(self, ticket: Ticket) -> None:
         """An order that somebody else sent for a trade of ours."""
@@ -324,48 +378,72 @@ class Slots:
         return self._put(trade.with_flight(flight._replace(unwanted=True, leaving=True)))
 
     def due(self, event: Event) -> Iterator[Want]:
-        """What the trades need now: answers, cancellations, exits, protection."""
-        is_market = isinstance(event, Bars | Quotes)
+        """What the trades need now: answers, cancellations, exits, protection. An event that leads to none of these
+        changes nothing here unless it is a price."""
+        now, is_market = event.time, isinstance(event, Bars | Quotes)
         for trade in self.trades():
             if is_market:
-                trade = self._watched(trade, event.time)
+                trade = self._watched(trade, now)
             if trade.is_calm:
                 continue
-            if is_market or (isinstance(event, Failed) and not event.query):
-                yield from self._questions(trade)
+            trade = yield from self._questions(trade, now)
             for flight in trade.flights:
                 if flight.unwanted and not (flight.leaving or flight.unknown):
                     trade = self._withdraw(trade, flight)
-            if want := self._need(trade):
+            if want := self._need(trade, now):
                 yield want
         yield from self.take_cancels()
 
-    def _questions(self, trade: Trade) -> Iterator[Query]:
+    def _questions(self, trade: Trade, now: Nanos) -> Generator[Query, None, Trade]:
         venue = self.universe[trade.instrument].venue
-        for flight in trade.flights:
-            if flight.unknown:
-                yield Query(venue, flight.order)  # to the end: it may turn up later than the venue says it can
-                if flight.not_found:
-                    yield Query(venue, None)
+        for flight in [flight for flight in trade.flights if flight.is_question_due(now)]:
+            trade = self._put(trade.with_flight(flight._replace(asked=now, asks=flight.asks + 1)))
+            yield Query(venue, flight.order)  # to the end: it may turn up later than the venue says it can
+            if flight.not_found:
+                yield Query(venue, None)
+        return trade
 
-    def _need(self, trade: Trade) -> Want | None:
+    def _need(self, trade: Trade, now: Nanos) -> Want | None:
         if not trade.qty or self.is_dust(trade):
             return None
-        leaving, protect = trade.flight(Role.EXIT), trade.flight(Role.PROTECT)
-        if trade.closing and not leaving and Role.EXIT not in trade.held_back:
+        exits = [flight for flight in trade.flights if flight.role is Role.EXIT]
+        is_leaving = any(not flight.is_lost(now) for flight in exits)
+        may_exit = not exits or (not is_leaving and self._may_repeat_exit(trade))
+        if trade.closing and may_exit and trade.may_try(Role.EXIT, now):
             return WantExit(trade.instrument, trade.closing)
-        if trade.is_covered or (protect and protect.unknown) or Role.PROTECT in trade.held_back:
-            return None
-        if leaving and (not protect or trade.tries):
-            return None  # a stop that rests follows what the exit has left; none is placed anew beside one
-        if trade.closing and trade.tries >= self.watch.protect_tries:
-            return None  # an exit failed, and the stop that made way for it will not rest again
-        return WantProtect(trade.instrument, trade.stop, trade.target, protect.order if protect else None)
+        if self._needs_protection(trade, is_leaving, now) and trade.may_try(Role.PROTECT, now):
+            protect = trade.flight(Role.PROTECT)
+            return WantProtect(trade.instrument, trade.stop, trade.target, protect.order if protect else None)
+        return None
+
+    def _needs_protection(self, trade: Trade, is_leaving: bool, now: Nanos) -> bool:
+        """Whether no stop rests, or may yet rest, for the whole position."""
+        protect = trade.flight(Role.PROTECT)
+        rests = protect is not None and protect.rests
+        if is_leaving and (not rests or trade.tries):
+            return False  # a stop that rests follows what the exit has left; none is placed anew beside one
+        if protect is not None and protect.unknown:
+            return protect.is_lost(now)
+        return not trade.is_covered
+
+    def _may_repeat_exit(self, trade: Trade) -> bool:
+        """Whether an exit may leave though an earlier one is lost.
+
+        First the position gets a stop again. Then a second exit can sell no more than is ours: MARGIN closes what is
+        open and no more, and on SPOT an exit without coins is refused. Beside coins that are not ours it could take
+        those, so there the first has to be proven gone.
+        """
+        protect, id = trade.flight(Role.PROTECT), trade.instrument
+        is_protected = trade.is_covered and protect is not None and protect.rests
+        if not is_protected and trade.retry(Role.PROTECT) is None:
+            return False
+        instrument = self.universe[id]
+        if self.universe.accounts[instrument.venue].kind is AccountKind.MARGIN:
+            return True
+        return abs(self.book.held(id) - self.book.ours(id).qty) <= instrument.lot
 
     def _watched(self, trade: Trade, now: Nanos) -> Trade:
         """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
-        if trade.held_back:
-            trade = self._put(trade._replace(held_back=()))
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
@@ -440,43 +518,49 @@ class Slots:
             return trade
         match answer:
             case Accepted() | Report(state=Known.WORKING):
-                if flight.unknown or flight.not_found or flight.leaving:
-                    trade = trade.with_flight(flight._replace(unknown=False, not_found=False, leaving=False))
-                if flight.role is Role.PROTECT:
-                    flight = _flight_of(trade, answer.order) or flight
-                    trade = trade.with_flight(flight._replace(rests=True)).succeeded(flight.order)._replace(tries=0)
-                return trade
+                rests = flight.role is Role.PROTECT
+                trade = trade.with_flight(flight.proven()._replace(rests=rests))
+                return trade.succeeded(flight.order).taken(Role.PROTECT)._replace(tries=0) if rests else trade
             case Failed(query=False):
-                return trade.with_flight(flight._replace(unknown=True))
+                return trade.with_flight(flight.doubted())
+            case Failed(query=True):
+                return trade.with_flight(flight._replace(unproven=flight.unknown))
             case Report(state=Known.NOT_FOUND):
                 gone = answer.time >= flight.sent + self.universe.accounts[answer.venue].horizon
-                return trade.with_flight(flight._replace(not_found=gone, unknown=flight.unknown or gone))
-            case Rejected() | Withheld():
-                return self._held_back(self._failed(trade, flight), flight.role)
+                if gone and not flight.not_found:
+                    flight = flight.doubted()  # now the account has to be asked as well
+                return trade.with_flight(flight._replace(not_found=gone, unproven=True))
+            case Rejected():
+                return self._refused(trade, flight, answer.time, None)
+            case Withheld(again=again):
+                return self._refused(trade, flight, answer.time, again)
             case Cancelled():
+                if flight.role is Role.EXIT:
+                    return self._refused(trade, flight, answer.time, None)
                 return self._failed(trade, flight)
             case Filled(done=True) | Report(state=Known.DONE):
                 return self._ended(trade, flight)
         return trade
 
     def _failed(self, trade: Trade, flight: Flight) -> Trade:
-        """An order came to nothing: an exit waits for the next market event, a protection has so many tries."""
+        """An order came to nothing; a protection has so many tries."""
         if flight.successor is not None:
             return trade.without(flight.order)  # it made way: what is to rest in its place has tries of its own
+        is_repeat = any(each.successor == flight.order and each.unknown for each in trade.flights)
         trade = self._ended(trade, flight)
-        if flight.role is Role.EXIT:
-            return self._held_back(trade, Role.EXIT)
-        if flight.role is Role.ENTRY:
+        if flight.role is not Role.PROTECT:
             return trade
         trade = trade.reinstated(flight)
+        if is_repeat:
+            return trade  # a lost one that rests after all has the coins: that is no failure to protect
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or ("stop could not be placed" if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
 
-    @staticmethod
-    def _held_back(trade: Trade, role: Role) -> Trade:
-        """What was refused would be refused again within the same instant."""
-        return trade._replace(held_back=(*trade.held_back, role))
+    def _refused(self, trade: Trade, flight: Flight, now: Nanos, again: Nanos | None) -> Trade:
+        """It would be refused again within the same instant: the next exit or protection leaves a while later."""
+        trade = self._failed(trade, flight)
+        return trade if flight.role is Role.ENTRY else trade.refused(flight.role, now, again)
 
     def _ended(self, trade: Trade, flight: Flight) -> Trade:
         trade = trade.without(flight.order)
@@ -532,6 +616,11 @@ class Slots:
                 tally.entry_value / tally.entry_qty, tally.exit_value / tally.exit_qty, tally.pnl, tally.fees,
                 trade.cause, trade.decision, trade.slot, tally.pnl + tally.optimistic if tally.optimistic else None,
             ))  # fmt: skip
+
+
+def _nth(seconds: tuple[int, ...], n: int) -> Nanos:
+    """The nth of them, or the last."""
+    return seconds[min(n, len(seconds) - 1)] * SECOND
 
 
 def _flight_of(trade: Trade, order: OrderId | None) -> Flight | None:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from ffe.feeds.agenda import Pace, Wanted
 from ffe.feeds.poll import Poller, PollFeed
 from ffe.hours import Hours
-from ffe.model import SECOND, Answer, Bar, Bars, Instrument, InstrumentId, Nanos, Quotes, Venue
-from ffe.ports import Lull
+from ffe.model import SECOND, Answer, Bar, Bars, Heartbeat, Instrument, InstrumentId, Nanos, Quotes, Venue
 from ffe.wire.market import Market
 
-Said = Bars | Quotes | Answer | Lull
+Said = Bars | Quotes | Answer | Heartbeat
 
 
 class Clock:
@@ -89,13 +88,13 @@ class Stage:
         return self.awaited
 
     def until(self, time: Nanos) -> list[Said]:
-        """What the feed says up to a time of the true clock; lulls left out."""
+        """What the feed says up to a time of the true clock; beats left out."""
         self._stream = self._stream or self.feed.events(self._watched)
         first = len(self.seen)
         while self.clock.time < time:
             self.seen.append(next(self._stream))
             self.heard_at.append(self.clock.time)
-        return [said for said in self.seen[first:] if not isinstance(said, Lull)]
+        return [said for said in self.seen[first:] if not isinstance(said, Heartbeat)]
 
     def run(self, seconds: float) -> list[Said]:
         return self.until(self.clock.time + int(seconds * SECOND))

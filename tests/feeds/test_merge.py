@@ -1,4 +1,4 @@
-"""The one stream: who is heard when, in an instant and in a lull."""
+"""The one stream: who is heard when, in an instant and in a heartbeat."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ffe.model import (
     Failed,
     Fault,
     Filled,
+    Heartbeat,
     InstrumentId,
     Nanos,
     Query,
     Quote,
     Quotes,
 )  # fmt: skip
-from ffe.ports import Lull
 from tests.story.scene import BTC, COINS, START, Scene, Told, buy
 
 
@@ -31,9 +31,9 @@ from tests.story.scene import BTC, COINS, START, Scene, Told, buy
 class Said:
     """A feed of these items."""
 
-    items: Sequence[Bars | Quotes | Answer | Lull]
+    items: Sequence[Bars | Quotes | Answer | Heartbeat]
 
-    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Lull]:
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Answer | Heartbeat]:
         yield from self.items
 
 
@@ -49,19 +49,20 @@ def quotes(time: Nanos) -> Quotes:
     return Quotes(time, (Quote(BTC.id, 100.0),))
 
 
-def test_in_a_lull_venues_are_heard_though_nobody_stirred_them() -> None:
+def test_in_a_heartbeat_venues_are_heard_though_nobody_stirred_them() -> None:
     scene = Scene(BTC)
     scene.bar()
     scene.brokers[COINS].send(Query(COINS, None), scene.now)  # it learns something by itself
-    told = scene.play(Said([Lull(scene.now + SECOND)]))
-    assert kinds(told) == ["AccountRead"] and isinstance(told.answers[0], AccountRead)
+    told = scene.play(Said([Heartbeat(scene.now + SECOND)]))
+    assert kinds(told) == ["AccountRead", "Heartbeat"] and isinstance(told.answers[0], AccountRead)
 
 
-def test_in_a_lull_the_operator_is_heard_and_a_lull_itself_is_no_event() -> None:
+def test_at_a_heartbeat_the_operator_is_asked_before_the_engine_learns_the_time() -> None:
     scene = paused(START + HOUR + 3 * SECOND)
     scene.bar()
-    told = scene.play(Said([Lull(scene.now + n * SECOND) for n in range(1, 6)]))
-    assert [event for event, _ in told.steps] == [Command(START + HOUR + 3 * SECOND, Act.PAUSE, "a test")]
+    told = scene.play(Said([Heartbeat(scene.now + n * SECOND) for n in range(1, 6)]))
+    assert kinds(told) == ["Heartbeat", "Heartbeat", "Command", "Heartbeat", "Heartbeat", "Heartbeat"]
+    assert told.steps[2][0] == Command(START + HOUR + 3 * SECOND, Act.PAUSE, "a test")
 
 
 def test_a_command_is_heard_before_the_prices_of_its_instant() -> None:
@@ -88,7 +89,7 @@ def test_the_operator_is_asked_once_in_an_instant() -> None:
         Bars(START + HOUR, ()),
         quotes(START + HOUR),
         quotes(START + HOUR + SECOND),
-        Lull(START + HOUR + 2 * SECOND),
+        Heartbeat(START + HOUR + 2 * SECOND),
     ]
     list(merge(Said(said), clerk, scene.venues, scene.engine.awaited))
     assert clerk.asked == [START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND]

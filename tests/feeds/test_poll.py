@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 
 import ccxt
 import numpy as np
@@ -33,6 +32,7 @@ from ffe.model import (
     Failed,
     Fault,
     Heard,
+    Heartbeat,
     Instrument,
     Nanos,
     Quote,
@@ -40,7 +40,6 @@ from ffe.model import (
     Rejected,
     Venue,
 )  # fmt: skip
-from ffe.ports import Lull
 from ffe.wire.ccxt_wire import CcxtMarket
 from ffe.wire.ccxt_wire import instruments as listed_coins
 from ffe.wire.market import Candle as Row
@@ -301,8 +300,8 @@ def test_no_events_time_goes_back_and_quotes_wait_for_the_bars_before_them(coins
     first = next(said for said in after if isinstance(said, Quotes))
     assert first.time >= NINE + MINUTE + 4 * SECOND  # of those that had to wait the newest alone
     assert {q.instrument: q.mid for q in first.quotes}[coins.btc.id] >= 50_064
-    lulls = [said.time for said in stage.seen if isinstance(said, Lull)]
-    assert NINE + MINUTE - 1 in lulls and NINE + MINUTE not in lulls  # time stood still, commands were heard
+    beats = [said.time for said in stage.seen if isinstance(said, Heartbeat)]
+    assert NINE + MINUTE - 1 in beats and NINE + MINUTE not in beats  # time stood still, commands were heard
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, 30 * SECOND])
@@ -318,8 +317,8 @@ def test_a_clock_that_jumps_makes_no_bar_appear_early(coins: Coins, jump: Nanos)
     assert times == sorted(times)
     quoted = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Quotes)]
     assert max(b - a for a, b in pairwise(quoted)) <= 15 * SECOND  # whatever it says, open trades are watched
-    lulls = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Lull)]
-    assert max(b - a for a, b in pairwise(lulls)) <= 2 * SECOND
+    beats = [at for said, at in zip(stage.seen, stage.heard_at, strict=True) if isinstance(said, Heartbeat)]
+    assert max(b - a for a, b in pairwise(beats)) <= 2 * SECOND
     if jump > 0:
         assert stage.given(coins.btc) == given[:6]
 
@@ -452,16 +451,16 @@ def test_a_session_that_was_open_before_the_feed_is_not_opened_by_it(coins: Coin
     assert stage.quotes and not [q for event in stage.quotes for q in event.quotes if q.opens_session]
 
 
-# ---------------------------------------------------------------- lulls
+# ---------------------------------------------------------------- beats
 
 
-def test_a_lull_comes_every_second_and_at_once_when_somebody_wakes_the_feed(coins: Coins) -> None:
+def test_a_heartbeat_comes_every_second_and_at_once_when_somebody_wakes_the_feed(coins: Coins) -> None:
     stage = coins.stage()
     stage.turns.later(NINE + 3 * SECOND + SECOND // 4, stage.feed.wake)
     stage.run(6)
-    lulls = [said.time - NINE for said in stage.seen if isinstance(said, Lull)]
-    assert SECOND * 3 + SECOND // 4 in lulls
-    assert max(b - a for a, b in pairwise(lulls)) <= SECOND
+    beats = [said.time - NINE for said in stage.seen if isinstance(said, Heartbeat)]
+    assert SECOND * 3 + SECOND // 4 in beats
+    assert max(b - a for a, b in pairwise(beats)) <= SECOND
 
 
 def test_a_feed_that_is_stopped_ends_and_lets_its_pollers_go(coins: Coins) -> None:
@@ -552,9 +551,9 @@ class Two:
 
 
 @pytest.fixture
-def two(coins: Coins, shared_data: Path) -> Iterator[Two]:
+def two(coins: Coins) -> Iterator[Two]:
     with (
-        Oanda(shared_data / "oanda-v20-openapi.json", coins.clock.true, instruments=[Listed("EUR_USD")]) as venue,
+        Oanda(coins.clock.true, instruments=[Listed("EUR_USD")]) as venue,
         closing(OandaClient("loopback", venue.id, venue.url)) as client,
     ):
         yield Two(coins, venue, client)
@@ -682,7 +681,7 @@ def test_threads_let_one_venue_hang_while_the_other_speaks_and_commands_are_hear
             feed.stop()
     quotes = [at for said, at in heard if isinstance(said, Quotes)]
     assert len(quotes) >= 5 and quotes[0] < 1.0
-    assert any(0.5 <= at < 0.8 for said, at in heard if isinstance(said, Lull))
+    assert any(0.5 <= at < 0.8 for said, at in heard if isinstance(said, Heartbeat))
     assert [said.fault for said, _ in heard if isinstance(said, Failed)][:1] == [Fault.TIMEOUT]
 
 

@@ -765,7 +765,7 @@ def test_slot_is_free_only_when_nothing_of_ours_is_left(words: list[tuple[str, f
         assert (trade is None) == (0 in desk.slots.free())
         assert trade is not None or held * 50_000.0 < 5.0
         assert trade is None or trade.qty == abs(held)
-        assert trade is None or not held or trade.flights or trade.held_back or held * 49_000.0 < 5.1
+        assert trade is None or not held or trade.flights or trade.retries or held * 49_000.0 < 5.1
 
 
 def test_fills_of_the_book_are_what_outcomes_add_up_to() -> None:

@@ -39,6 +39,7 @@ from ffe.model import (
     Enter,
     Event,
     Exit,
+    Heartbeat,
     Holding,
     Instrument,
     InstrumentId,
@@ -192,11 +193,11 @@ class Kept:
 class Moment:
     """A feed of one event; of a bar's opens it shows those that are awaited, as a replay does."""
 
-    market: Bars | Quotes
+    market: Bars | Quotes | Heartbeat
     shows_all: bool = True
 
-    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes]:
-        if isinstance(self.market, Bars) or self.shows_all:
+    def events(self, awaited: Callable[[], Set[InstrumentId]]) -> Iterator[Bars | Quotes | Heartbeat]:
+        if not isinstance(self.market, Quotes) or self.shows_all:
             yield self.market
         elif wanted := tuple(q for q in self.market.quotes if q.opens_session or q.instrument in awaited()):
             yield Quotes(self.market.time, wanted)
@@ -287,6 +288,11 @@ class Scene:
         self.now = time
         return self.play(Moment(Quotes(time, tuple(Quote(i.id, mid) for i, mid in prices.items()))))
 
+    def beat(self, time: Nanos) -> Told:
+        """Time passes, and no price comes."""
+        self.now = time
+        return self.play(Moment(Heartbeat(time)))
+
     def command(self, act: Act, instrument: Instrument | None = None) -> Told:
         """The operator speaks after the bars of now."""
         return self.step(Command(self.now, act, "a test", instrument.id if instrument else None))
@@ -351,7 +357,7 @@ class Scene:
             assert all(self.engine.slots.trade(id) for id in held), "a trade without a slot"
         for trade in self.engine.slots.trades():
             is_open = trade.state is SlotState.OPEN and not self.engine.slots.is_dust(trade)
-            if is_open and Role.PROTECT not in trade.held_back:  # a stop just refused is tried again at the next price
+            if is_open and trade.retry(Role.PROTECT) is None:  # a stop just refused is tried again a while later
                 stop = self.brokers[self.universe[trade.instrument].venue]._resting.get(trade.instrument)
                 assert stop is not None and trade.qty in (stop.order.approved.intent.qty, stop.left)
 

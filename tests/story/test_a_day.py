@@ -70,7 +70,7 @@ def test_a_trade_from_its_signal_to_its_outcome() -> None:
                     ID, 1, ONE, Disposition.SENT, "strategy", BTC.id, SIGNAL, wanted, entered.judgement, entered.tail,
                     0, ENTER,
                 ),),
-                (Enter(ENTER, Approved(wanted, entered.judgement, number=1), 102.0),),
+                (Enter(ENTER, Approved(wanted, entered.judgement, number=1), 102.0, 98.0),),
             ),
         ),
         (Accepted(ONE, COINS, ENTER), Step(100_000.0)),

@@ -227,7 +227,7 @@ def test_exits_are_sent_while_the_venue_fails_and_again_until_one_arrives() -> N
     leaves(scene)
     scene.bars(6)
     assert scene.at_venue(BTC) == 0.0 and not scene.slots()
-    assert len(scene.told.of(Exit)) == 2
+    assert len(scene.told.of(Exit)) == 4, "one at the command, one an hour while it fails, and the one that arrives"
 
 
 def test_exits_pass_when_halted() -> None:

@@ -9,7 +9,6 @@ import pytest
 from ffe.brokers.faults import Kill, NoAnswer, Partial, Reject, Timeout
 from ffe.model import (
     SECOND,
-    Bars,
     Cancel,
     Cancelled,
     Cause,
@@ -18,7 +17,6 @@ from ffe.model import (
     Exit,
     Filled,
     Protect,
-    Quotes,
     Rejected,
 )  # fmt: skip
 from tests.story.scene import BTC, COINS, ETH, EUR, MARGIN, AnyFault, Price, Scene, buy, leave, sell, with_rules
@@ -211,24 +209,30 @@ def test_the_stop_is_at_the_venue_in_the_instant_of_the_fill() -> None:
 
 
 def test_a_stop_that_is_rejected_three_times_closes_the_position() -> None:
-    """It is tried on the fill, at the open and at the close; what is left then leaves at the next open."""
+    """It is tried on the fill and at the next two closes; what is left then leaves at the next open."""
     scene = entered(Reject(2), Reject(3), Reject(4))
-    told = scene.bar()
-    assert len(told.of(Protect)) == sum(isinstance(a, Rejected) for a in told.answers) == 3
-    assert [(o.cause, o.exit) for o in scene.bar().outcomes] == [("stop could not be placed", 100.0)]
+    told = [scene.bar(), scene.bar(), scene.bar()]
+    assert [len(each.of(Protect)) for each in told] == [2, 1, 0]
+    assert sum(isinstance(a, Rejected) for each in told for a in each.answers) == 3
+    assert [(o.cause, o.exit) for o in told[2].outcomes] == [("stop could not be placed", 100.0)]
     assert scene.at_venue(BTC) == 0.0 and not scene.slots()
 
 
-def test_a_stop_is_tried_again_with_the_next_market_event_and_not_before() -> None:
-    scene = entered(Reject(2), Reject(3))
-    told = scene.bar()
-    tries = [n for n, (_, step) in enumerate(told.steps) for order in step.orders if isinstance(order, Protect)]
-    assert [type(told.steps[n][0]) for n in tries] == [Filled, Quotes, Bars]
+def test_stop_that_was_refused_is_tried_again_by_time_without_a_price() -> None:
+    """After 1, 2 and then 3 seconds, and not before."""
+    scene = entered(Reject(2), Reject(3), Reject(4))
+    scene.quote(scene.now, {BTC: 100.0})
+    began, tries = scene.now, []
+    for n in range(1, 21):
+        told = scene.beat(began + n * SECOND // 2)
+        tries += [(scene.now - began) / SECOND for _ in told.of(Protect)]
+    assert tries == [1.0, 3.0]
+    assert [order.approved.intent.rule for order in scene.told.of(Exit)] == ["stop could not be placed"]
 
 
 def test_a_stop_that_is_rejected_twice_is_placed_at_the_third_try() -> None:
     scene = entered(Reject(2), Reject(3))
-    scene.bar()
+    scene.bars(2)
     assert scene.resting(BTC) is not None and scene.ours(BTC) > 0.0
 
 
@@ -237,9 +241,9 @@ def test_a_stop_rests_until_its_successor_does_and_goes_with_the_trade() -> None
     scene = entered(Partial(1, (0.5,)), Reject(3), Reject(4), Reject(5))
     scene.bar()
     first = scene.resting(BTC)
-    told = [scene.bar(), scene.bar()]
+    told = [scene.bar() for _ in range(4)]
     assert [order.order for each in told for order in each.of(Cancel)] == [first.id]
-    assert [order.replaces for order in told[0].of(Protect)] == [first.id] * 3
+    assert [order.replaces for each in told for order in each.of(Protect)] == [first.id] * 3
     assert scene.resting(BTC) is None and scene.at_venue(BTC) == 0.0 and not scene.slots()
 
 
