@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import ccxt
 
 REAL_MONEY = "https://api-fxtrade.oanda.com"
-TESTED = ("binance", "coinbase", "oanda")  # exchanges whose adapters pass tests/contract, by ccxt's names
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +84,10 @@ class Connector:
     def exchange(self) -> str:
         """What ccxt calls the exchange, whatever the venue is called in the settings."""
         return "oanda" if self.described.source == "oanda" else self.described.exchange or self.venue
+
+    @property
+    def is_tested(self) -> bool:
+        return self.exchange in tested()
 
     @property
     def key_names(self) -> str:
@@ -204,6 +207,13 @@ def merged(listed: Instrument, described: Instrument) -> Instrument:
         described.financing_long, described.financing_short, described.funding_hours, 0.0, listed.fee_step,
         listed.maximum_qty,
     )  # fmt: skip
+
+
+def tested() -> list[str]:
+    """The exchanges whose adapters have passed the contract suite."""
+    from ffe.wire.exchanges import TESTED
+
+    return sorted({*TESTED, "oanda"})
 
 
 def is_loopback(address: str | None) -> bool:

@@ -10,28 +10,27 @@ from ffe.model import AccountKind, Currency, Nanos, Ratio, Symbol
 
 
 class RestingStop(StrEnum):
-    """The stop order that a market can hold: it sells at market, sells at a limit, or there is none."""
+    """How a stop order that rests at the venue sells once it is triggered; named as ccxt names types of orders."""
 
     MARKET = "market"
     LIMIT = "limit"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class MarketReport:
-    """One market. problem: why it cannot be traded at all; state: the venue's own word for whether it trades.
+    """One market. problem: why it cannot be traded at all; halt: why it does not trade now. Both may be empty.
 
-    closes_regularly: a market that does not trade now opens again by its timetable, as forex does after a weekend. fee
-    is what a taker pays.
+    closes_regularly: it opens again by its timetable, as forex does after a weekend. stops are those that can rest
+    there, and placed is the one that this engine's adapter sends. fee is what a taker pays.
     """
 
     symbol: Symbol
     problem: str = ""
     kind: AccountKind = AccountKind.SPOT
-    is_trading: bool | None = None
-    state: str = ""
+    halt: str = ""
     closes_regularly: bool = False
-    stop: RestingStop = RestingStop.NONE
+    stops: frozenset[RestingStop] = frozenset()
+    placed: RestingStop = RestingStop.MARKET
     fee: Ratio | None = None
 
 

@@ -14,6 +14,7 @@ from ffe.model import AccountKind, Currency, Nanos, Ratio, Symbol, Venue
 from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingStop
 from ffe.wire.ccxt_wire import CcxtMarket, ask, ask_in_time, instruments
 from ffe.wire.errors import Denied, NotThere, Unclear
+from ffe.wire.exchanges import exchange_of, listed_halt
 
 FEE_COINS = {"binance": "BNB", "binanceus": "BNB", "kucoin": "KCS", "gate": "GT", "mexc": "MX"}
 # ccxt's name of the question what a key may do, and the field of its answer.
@@ -25,8 +26,6 @@ TAKES_FEE_COIN = {"sapiGetBnbBurn": "spotBNBBurn"}
 # As exchanges name the types that a market takes, in capitals and without what stands between words.
 MARKET_STOPS = {"STOPLOSS", "STOPMARKET", "STOPLOSSMARKET"}
 LIMIT_STOPS = {"STOPLOSSLIMIT", "STOPLIMIT", "STOP"}
-# What a market may say of itself though ccxt calls it active: entries and exits are not taken there.
-RESTRICTIONS = ("cancel_only", "limit_only", "post_only", "reduce_only", "auction_mode", "is_disabled", "view_only")
 HIGHEST_FEE: Ratio = 0.1  # beyond it the answer is no fee
 
 
@@ -67,21 +66,19 @@ def _holdings(balance: Mapping[str, Any]) -> tuple[dict[Currency, float], Mappin
     return held, _object(balance["info"])
 
 
-def resting_stop(client: ccxt.Exchange, symbol: str) -> RestingStop:
-    """The stop order that a market can hold, of those that ccxt places by `stopLossPrice`; its markets are loaded.
+def resting_stops(client: ccxt.Exchange, symbol: str) -> frozenset[RestingStop]:
+    """The stop orders that a market can hold, of those that ccxt places by `stopLossPrice`; its markets are loaded.
 
     An exchange that knows triggers alone has none: it would take a market order with a `stopLossPrice` for a plain one
     and sell at once. What the market itself lists comes before what ccxt says of the exchange.
     """
     if not client.feature_value(symbol, "createOrder", "stopLossPrice", False):
-        return RestingStop.NONE
+        return frozenset()
     if types := _order_types(client.market(symbol)):
-        if types & MARKET_STOPS:
-            return RestingStop.MARKET
-        return RestingStop.LIMIT if types & LIMIT_STOPS else RestingStop.NONE
-    if client.has.get("createStopMarketOrder") is False and client.has.get("createStopLimitOrder"):
-        return RestingStop.LIMIT
-    return RestingStop.MARKET
+        listed = {RestingStop.MARKET: types & MARKET_STOPS, RestingStop.LIMIT: types & LIMIT_STOPS}
+        return frozenset(stop for stop, names in listed.items() if names)
+    has = {RestingStop.MARKET: "createStopMarketOrder", RestingStop.LIMIT: "createStopLimitOrder"}
+    return frozenset(stop for stop, name in has.items() if client.has.get(name) is not False)
 
 
 def taker_fees(client: ccxt.Exchange, symbols: Sequence[str]) -> Fees:
@@ -114,22 +111,15 @@ def _market_report(
     except Denied as error:
         return MarketReport(symbol, error.reason)
     market = client.market(symbol)
-    state = _state(market)
     return MarketReport(
         symbol,
         problem=_unserved(market, account),
         kind=AccountKind.SPOT if market["spot"] else AccountKind.MARGIN,
-        is_trading=False if state in RESTRICTIONS else market["active"],
-        state=state,
-        stop=resting_stop(client, symbol),
+        halt=listed_halt(market),
+        stops=resting_stops(client, symbol),
+        placed=RestingStop(exchange_of(client).stop(1.0).kind),
         fee=fees.taker.get(symbol, listed.fee or None),
     )
-
-
-def _state(market: Mapping[str, Any]) -> str:
-    info = _object(market["info"])
-    restrictions = [name for name in RESTRICTIONS if info.get(name) is True]
-    return restrictions[0] if restrictions else str(info.get("status") or "")
 
 
 def _unserved(market: Mapping[str, Any], account: Mapping[str, Any]) -> str:

@@ -145,9 +145,9 @@ def account_report(client: OandaClient, symbols: Sequence[str], now: Callable[[]
                 Symbol(symbol),
                 problem="" if symbol in listed else f"OANDA lists no {symbol} for this account",
                 kind=AccountKind.MARGIN,
-                is_trading=tradeable.get(symbol),
+                halt="" if tradeable.get(symbol) else "it is closed",
                 closes_regularly=True,
-                stop=RestingStop.MARKET,
+                stops=frozenset({RestingStop.MARKET}),
             )
             for symbol in symbols
         ),

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from ffe.config import load_secrets, load_settings
 from ffe.errors import ConfigError
 from ffe.live.__main__ import app as live
-from ffe.live.account_check import Severity, Terms, check, findings, refuse_untested
+from ffe.live.account_check import Expected, Severity, check, findings, refuse_untested
 from ffe.live.connect import Armed, Connector, connectors
 from ffe.model import (
     SECOND,
@@ -31,6 +31,7 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingStop
+from ffe.wire.exchanges import TESTED
 from tests.data.values import instrument
 from tests.live.street import INSTRUMENT, KEY, ROOT, SECRET, SETTINGS, Street, session
 from tests.live.test_oanda import SETTINGS as OANDA_SETTINGS
@@ -55,7 +56,7 @@ def spot(*markets: MarketReport, **changes: object) -> AccountReport:
 
 
 def trades(symbol: str = "BTC/USDT", **changes: object) -> MarketReport:
-    fine = MarketReport(Symbol(symbol), is_trading=True, state="TRADING", stop=RestingStop.MARKET, fee=0.001)
+    fine = MarketReport(Symbol(symbol), stops=frozenset({RestingStop.MARKET}), fee=0.001)
     return replace(fine, **changes)  # type: ignore[arg-type]
 
 
@@ -64,23 +65,23 @@ def margin(currency: Currency = USD, **changes: object) -> AccountReport:
     return replace(AccountReport(AccountKind.MARGIN, currency, (market,), {currency: 1000.0}, READING), **changes)
 
 
-def terms(*session: Instrument, home: Currency = USDT, open: str = "", **account: object) -> Terms:
+def expected(*session: Instrument, home: Currency = USDT, open: str = "", **account: object) -> Expected:
     found = session or (BTC,)
     kind = AccountKind.MARGIN if found[0].venue == OANDA else AccountKind.SPOT
     own = replace(Account(found[0].venue, kind, home), **account)  # type: ignore[arg-type]
-    return Terms(own, "X_API_KEY", home, found, frozenset([InstrumentId(open)]), stop=0.02, skew=SECOND // 2)
+    return Expected(own, "X_API_KEY", home, found, frozenset([InstrumentId(open)]), stop=0.02, skew=SECOND // 2)
 
 
-def said(report: AccountReport, of: Terms, severity: Severity = Severity.REFUSAL) -> list[str]:
+def said(report: AccountReport, of: Expected, severity: Severity = Severity.REFUSAL) -> list[str]:
     return [str(finding) for finding in findings(report, of) if finding.severity is severity]
 
 
-def refusals(report: AccountReport, of: Terms | None = None) -> list[str]:
-    return said(report, of or terms())
+def refusals(report: AccountReport, of: Expected | None = None) -> list[str]:
+    return said(report, of or expected())
 
 
-def warnings(report: AccountReport, of: Terms | None = None) -> list[str]:
-    return said(report, of or terms(), Severity.WARNING)
+def warnings(report: AccountReport, of: Expected | None = None) -> list[str]:
+    return said(report, of or expected(), Severity.WARNING)
 
 
 # ---------------------------------------------------------------- what follows from a report
@@ -88,15 +89,15 @@ def warnings(report: AccountReport, of: Terms | None = None) -> list[str]:
 
 def test_an_account_in_which_nothing_is_wrong_passes_every_check() -> None:
     assert refusals(spot()) == warnings(spot()) == []
-    assert said(spot(), terms(), Severity.PASSED) == [
+    assert said(spot(), expected(), Severity.PASSED) == [
         "key: it opens the account, and may trade.",
         "currency: USDT, as in the settings.",
         "markets: BTC/USDT.",
-        "stops: they rest at the venue, as stop orders at market.",
+        "stops: they rest at the venue, as stop orders that sell at market.",
         "fees: a taker pays 0.1 %.",
         "clock: the venue's is within 0.5 s of ours.",
     ]
-    assert refusals(margin(), terms(EUR, home=USD)) == warnings(margin(), terms(EUR, home=USD)) == []
+    assert refusals(margin(), expected(EUR, home=USD)) == warnings(margin(), expected(EUR, home=USD)) == []
 
 
 def test_a_key_that_may_not_trade_refuses() -> None:
@@ -106,38 +107,39 @@ def test_a_key_that_may_not_trade_refuses() -> None:
 
 
 def test_f4_an_account_in_another_currency_refuses_and_names_the_setting() -> None:
-    first, second = refusals(margin(SEK), terms(EUR, home=USD))
+    first, second = refusals(margin(SEK), expected(EUR, home=USD))
     assert first == (
         "currency: the account is in SEK, and currency in [venues.oanda] is USD. "
         'Set currency = "SEK" in [venues.oanda] of ffe.toml.'
     )
     assert "nothing in this session tells what SEK is worth in USD" in second
     usd_sek = instrument("USD/SEK", AssetClass.FOREX, "forex", "oanda")
-    assert refusals(margin(SEK), terms(EUR, usd_sek, home=SEK)) == []
-    assert refusals(margin(SEK), terms(EUR, usd_sek, home=USD, currency=SEK)) == []
+    assert refusals(margin(SEK), expected(EUR, usd_sek, home=SEK)) == []
+    assert refusals(margin(SEK), expected(EUR, usd_sek, home=USD, currency=SEK)) == []
 
 
 def test_f4_a_coin_that_is_paid_in_another_currency_refuses() -> None:
     """As shipped, an account is in USD."""
-    first, second = refusals(spot(), terms(home=USD))
+    first, second = refusals(spot(), expected(home=USD))
     assert first.startswith("currency: BTC/USDT is paid in USDT, and currency in [venues.binance] is USD.")
     assert "nothing in this session tells what USDT is worth in USD" in second
     usdt = instrument("USDT/USD", AssetClass.CRYPTO, "24/7", BINANCE)
-    assert refusals(spot(), terms(BTC, usdt, home=USD)) == []
+    assert refusals(spot(), expected(BTC, usdt, home=USD)) == []
 
 
 def test_a_pair_without_a_rate_for_its_quote_refuses() -> None:
     pair = instrument("EUR/GBP", AssetClass.FOREX, "forex", "oanda")
-    (refusal,) = refusals(margin(), terms(pair, home=USD))
+    (refusal,) = refusals(margin(), expected(pair, home=USD))
     assert "nothing in this session tells what GBP is worth in USD" in refusal
     cable = instrument("GBP/USD", AssetClass.FOREX, "forex", "oanda")
-    assert refusals(margin(), terms(pair, cable, home=USD)) == []
+    assert refusals(margin(), expected(pair, cable, home=USD)) == []
 
 
 @pytest.mark.parametrize(
-    "report, of", [(spot(), terms(kind=AccountKind.MARGIN)), (margin(), terms(EUR, home=USD, kind=AccountKind.SPOT))]
+    "report, of",
+    [(spot(), expected(kind=AccountKind.MARGIN)), (margin(), expected(EUR, home=USD, kind=AccountKind.SPOT))],
 )
-def test_an_account_of_another_kind_refuses(report: AccountReport, of: Terms) -> None:
+def test_an_account_of_another_kind_refuses(report: AccountReport, of: Expected) -> None:
     (refusal,) = refusals(report, of)
     assert f'Set kind = "{report.kind}" in [venues.{of.venue}]' in refusal
 
@@ -147,44 +149,54 @@ def test_an_account_without_any_money_refuses() -> None:
 
 
 def test_a_market_that_cannot_be_traded_refuses() -> None:
-    assert refusals(spot(trades(problem="binance lists no BTC/USDT", stop=RestingStop.NONE))) == [
+    assert refusals(spot(trades(problem="binance lists no BTC/USDT", stops=frozenset()))) == [
         "BTC/USDT: binance lists no BTC/USDT. Take BTC/USDT out of --symbols."
     ]
     assert "it is no spot market" in refusals(spot(trades(kind=AccountKind.MARGIN)))[0]
 
 
 def test_a_halted_market_refuses_unless_something_is_open_there() -> None:
-    halted = spot(trades(is_trading=False, state="BREAK"), trades("ETH/USDT"))
-    assert refusals(halted, terms(BTC, ETH)) == [
-        "BTC/USDT: its market does not trade now (BREAK). "
+    halted = spot(trades(halt="its status is BREAK"), trades("ETH/USDT"))
+    assert refusals(halted, expected(BTC, ETH)) == [
+        "BTC/USDT: its market does not trade now (its status is BREAK). "
         "Start when it trades again, or take BTC/USDT out of --symbols."
     ]
-    held = terms(BTC, ETH, open="binance:BTC/USDT")
-    assert refusals(halted, held) == [] and "does not trade now (BREAK); what is open" in warnings(halted, held)[0]
-    assert refusals(halted, terms(BTC, ETH, open="binance:ETH/USDT")) != []
+    held = expected(BTC, ETH, open="binance:BTC/USDT")
+    assert (
+        refusals(halted, held) == []
+        and "does not trade now (its status is BREAK); what is open" in warnings(halted, held)[0]
+    )
+    assert refusals(halted, expected(BTC, ETH, open="binance:ETH/USDT")) != []
 
 
 def test_a_market_that_closes_by_its_timetable_may_be_closed() -> None:
-    closed = margin(markets=(replace(margin().markets[0], is_trading=False),))
-    assert refusals(closed, terms(EUR, home=USD)) == []
-    assert "markets: EUR/USD is closed at this hour." in said(closed, terms(EUR, home=USD), Severity.PASSED)
+    closed = margin(markets=(replace(margin().markets[0], halt="it is closed"),))
+    assert refusals(closed, expected(EUR, home=USD)) == []
+    assert "markets: EUR/USD is closed at this hour." in said(closed, expected(EUR, home=USD), Severity.PASSED)
 
 
 def test_f10_a_market_without_stops_refuses_unless_something_is_open_there() -> None:
-    bare = spot(trades(stop=RestingStop.NONE))
+    bare = spot(trades(stops=frozenset()))
     (refusal,) = refusals(bare)
-    assert "no stop that is placed here can rest at its market" in refusal
-    held = terms(open="binance:BTC/USDT")
+    assert refusal.startswith("BTC/USDT: its market holds no stop orders, and stops placed from here sell at market.")
+    held = expected(open="binance:BTC/USDT")
     assert refusals(bare, held) == [] and len(warnings(bare, held)) == 1
 
 
-def test_stops_with_a_limit_may_rest() -> None:
-    assert refusals(spot(trades(stop=RestingStop.LIMIT))) == []
+def test_f10_stops_that_rest_must_be_those_that_are_placed() -> None:
+    limited = trades(stops=frozenset({RestingStop.LIMIT}))
+    (refusal,) = refusals(spot(limited))
+    assert "holds stop orders that sell at a limit alone, and stops placed from here sell at market" in refusal
+    placed = spot(replace(limited, placed=RestingStop.LIMIT))
+    assert refusals(placed) == []
+    assert "stops: they rest at the venue, as stop orders that sell at a limit." in said(
+        placed, expected(), Severity.PASSED
+    )
 
 
 @pytest.mark.parametrize("fee, stop, is_dear", [(0.005, 0.02, True), (0.0049, 0.02, False), (0.005, 0.021, False)])
 def test_fees_that_eat_half_of_the_way_to_the_stop_are_warned_of(fee: float, stop: float, is_dear: bool) -> None:
-    found = warnings(spot(trades(fee=fee)), replace(terms(), stop=stop))
+    found = warnings(spot(trades(fee=fee)), replace(expected(), stop=stop))
     assert bool(found) is is_dear
     if is_dear:
         assert "a trade pays 0.5 % twice, 1 % in all, and its stop stands 2 % away" in found[0]
@@ -204,7 +216,7 @@ def test_f9_a_coin_that_fees_are_taken_in_is_named(takes: bool | None, word: str
 def test_f9_a_coin_that_is_traded_or_not_taken_is_no_warning() -> None:
     held = {USDT: 1000.0, Currency("BNB"): 1.5}
     bnb = instrument("BNB/USDT", AssetClass.CRYPTO, "24/7", BINANCE)
-    assert warnings(spot(held=held, fee_coin=Currency("BNB"), takes_fee_coin=True), terms(BTC, bnb)) == []
+    assert warnings(spot(held=held, fee_coin=Currency("BNB"), takes_fee_coin=True), expected(BTC, bnb)) == []
     assert warnings(spot(held=held, fee_coin=Currency("BNB"), takes_fee_coin=False)) == []
 
 
@@ -264,7 +276,7 @@ def test_an_account_at_binance_is_checked_line_by_line(venue: Binance) -> None:
         "  key: it opens the account, and may trade.",
         "  currency: USDT, as in the settings.",
         "  markets: BTC/USDT, ETH/USDT.",
-        "  stops: they rest at the venue, as stop orders at market.",
+        "  stops: they rest at the venue, as stop orders that sell at market.",
         "  fees: a taker pays 0.1 %.",
         "  clock: the venue's is within 0.5 s of ours.",
     ]
@@ -280,8 +292,12 @@ REFUSED: dict[str, tuple[str, Callable[[Binance], None]]] = {
         "may not trade .enableSpotAndMarginTrading is false", lambda venue: setattr(venue, "key_may_trade", False)
     ),
     "permissions": ("needs one of the permissions SPOT", lambda venue: setattr(venue, "permissions", ["LEVERAGED"])),
-    "halt": ("BTC/USDT: its market does not trade now .BREAK", lambda venue: venue.change("BTCUSDT", is_trading=False)),
-    "stops": ("no stop that is placed here can rest", lambda venue: setattr(venue, "order_types", ["LIMIT", "MARKET"])),
+    "halt": ("BTC/USDT: .*not trade .*its status is BREAK", lambda venue: venue.change("BTCUSDT", is_trading=False)),
+    "stops": ("its market holds no stop orders", lambda venue: setattr(venue, "order_types", ["LIMIT", "MARKET"])),
+    "stops of its kind": (
+        "holds stop orders that sell at a limit alone",
+        lambda venue: setattr(venue, "order_types", ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"]),
+    ),
     "money": ("shows no money at all", lambda venue: venue.account.held.clear()),
     "answer": ("it gave no answer: ", lambda venue: venue.faults.append(ServerError(on="*", times=100))),
 }  # fmt: skip
@@ -363,12 +379,12 @@ def test_a_check_writes_nothing(venue: Binance, folder: Path) -> None:
 
 
 @pytest.fixture
-def oanda(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Oanda]]:
+def oanda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Oanda]]:
     """Opens an OANDA that the settings in this folder lead to."""
     opened: list[Oanda] = []
 
     def open_one(**how: object) -> Oanda:
-        made = Oanda(shared_data / "oanda-v20-openapi.json", time.time_ns, instruments=[Pair("EUR_USD")], **how)
+        made = Oanda(time.time_ns, instruments=[Pair("EUR_USD")], **how)
         opened.append(made.__enter__())
         made.mid("EUR_USD", "1.25")
         monkeypatch.setenv("OANDA_API_KEY", "loopback")
@@ -388,7 +404,7 @@ def test_an_account_at_oanda_is_checked_line_by_line(oanda: Callable[..., Oanda]
         "  key: it opens the account; oanda does not say whether it may trade.",
         "  currency: USD, as in the settings.",
         "  markets: EUR/USD.",
-        "  stops: they rest at the venue, as stop orders at market.",
+        "  stops: they rest at the venue, as stop orders that sell at market.",
         "  clock: the venue's is within 0.5 s of ours.",
     ]
     venue.mid("EUR_USD", "1.25", tradeable=False)
@@ -463,7 +479,7 @@ def test_an_untested_exchange_is_traded_only_by_name(
     refuse_untested(found, ["okx", "kraken"])
 
 
-@pytest.mark.parametrize("exchange", ["binance", "coinbase"])
+@pytest.mark.parametrize("exchange", TESTED)
 def test_a_tested_exchange_needs_no_word_whatever_it_is_called(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_untested(at("mine", f'exchange = "{exchange}"', monkeypatch), [])
 
@@ -513,5 +529,8 @@ def test_a_session_starts_again_at_a_halted_market_in_which_it_holds_something(t
         street.venue.change("BTCUSDT", is_trading=False)
         with session(street, "Idle", symbols="ETH/USDT") as one:
             one.until(lambda status: status.get("trades"))
-            assert "WARNING BTC/USDT: its market does not trade now (BREAK); what is open there is watched." in one.said
+            assert (
+                "WARNING BTC/USDT: its market does not trade now (its status is BREAK); what is open there is watched."
+                in one.said
+            )
             assert one.stop() == 0

@@ -138,7 +138,7 @@ def test_a_venue_without_a_sandbox_is_refused_one() -> None:
         connector("BTC/USD", Armed.SANDBOX).ccxt()
     assert "Rehearse with `ffe backtest`" in str(caught.value)
     assert "all money is real: it takes --live with an arming file" in str(caught.value)
-    assert "coinbase has no sandbox" in refusal("--sandbox", symbol="BTC/USD")
+    assert "coinbase has no sandbox" in refusal("--sandbox", "--untested", "coinbase", symbol="BTC/USD")
 
 
 def test_an_answer_leads_no_request_elsewhere() -> None:

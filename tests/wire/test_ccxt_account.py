@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ffe.model import Symbol, Venue
 from ffe.wire.account import AccountReport, RestingStop
-from ffe.wire.ccxt_account import account_report, resting_stop, taker_fees
+from ffe.wire.ccxt_account import account_report, resting_stops, taker_fees
 from ffe.wire.ccxt_wire import instruments
 from ffe.wire.errors import Denied, Unclear
+from ffe.wire.exchanges import exchange_of
 from tests.venues.binance import Binance, ccxt_config
 from tests.venues.server import Json, Reply, Request, Server
 
@@ -90,30 +91,56 @@ def test_f8_no_exchange_counts_in_a_way_that_is_not_known() -> None:
 # ---------------------------------------------------------------- stops
 
 
+AT_MARKET, AT_A_LIMIT = RestingStop.MARKET, RestingStop.LIMIT
+
+
 @pytest.mark.parametrize(
-    "name, types, stop",
+    "name, types, stops",
     [
-        ("binance", ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT"], RestingStop.MARKET),
-        ("binance", ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"], RestingStop.LIMIT),
-        ("binance", ["LIMIT", "MARKET", "TAKE_PROFIT"], RestingStop.NONE),
-        ("aster", ["LIMIT", "MARKET", "STOP", "STOP_MARKET"], RestingStop.MARKET),
-        ("bitvavo", ["market", "limit", "stopLoss", "stopLossLimit"], RestingStop.MARKET),
-        ("bitvavo", ["market", "limit"], RestingStop.NONE),
-        ("kraken", None, RestingStop.MARKET),
-        ("okx", None, RestingStop.MARKET),
-        ("coinbase", None, RestingStop.LIMIT),
-        ("mexc", ["LIMIT", "MARKET", "LIMIT_MAKER"], RestingStop.NONE),
-        ("coinsph", ["LIMIT", "MARKET", "STOP_LOSS"], RestingStop.NONE),  # ccxt places triggers there, no stopLossPrice
-        ("htx", None, RestingStop.NONE),  # triggers alone
-        ("bitstamp", None, RestingStop.NONE),
-        ("zebpay", None, RestingStop.NONE),  # ccxt knows nothing of its orders
+        ("binance", ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT"], {AT_MARKET, AT_A_LIMIT}),
+        ("binance", ["LIMIT", "MARKET", "STOP_LOSS"], {AT_MARKET}),
+        ("binance", ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"], {AT_A_LIMIT}),
+        ("binance", ["LIMIT", "MARKET", "TAKE_PROFIT"], set()),
+        ("aster", ["LIMIT", "MARKET", "STOP_MARKET"], {AT_MARKET}),
+        ("bitvavo", ["market", "limit", "stopLoss", "stopLossLimit"], {AT_MARKET, AT_A_LIMIT}),
+        ("bitvavo", ["market", "limit"], set()),
+        ("kraken", None, {AT_MARKET, AT_A_LIMIT}),
+        ("coinbase", None, {AT_A_LIMIT}),
+        ("btse", None, {AT_MARKET}),
+        ("mexc", ["LIMIT", "MARKET", "LIMIT_MAKER"], set()),
+        ("coinsph", ["LIMIT", "MARKET", "STOP_LOSS"], set()),  # ccxt places triggers there, no stopLossPrice
+        ("htx", None, set()),  # triggers alone
+        ("bitstamp", None, set()),
+        ("zebpay", None, set()),  # ccxt knows nothing of its orders
     ],
 )
-def test_f10_the_stop_that_can_rest_is_known_before_anything_is_bought(
-    name: str, types: list[str] | None, stop: RestingStop
+def test_f10_the_stops_that_can_rest_are_known_before_anything_is_bought(
+    name: str, types: list[str] | None, stops: set[RestingStop]
 ) -> None:
     info = {} if types is None else {"orderTypes": types}
-    assert resting_stop(exchange(name, market(0.01, 0.1, **info)), BTC) is stop
+    assert resting_stops(exchange(name, market(0.01, 0.1, **info)), BTC) == stops
+
+
+# ---------------------------------------------------------------- halts
+
+
+@pytest.mark.parametrize(
+    "changes, halt",
+    [
+        ({"active": True}, ""),
+        ({"active": None}, ""),
+        ({"active": False}, "the venue lists it as not active"),
+        ({"active": False, "info": {"status": "BREAK"}}, "its status is BREAK"),
+        ({"active": True, "info": {"status": "post_only"}}, "its status is post_only"),
+        ({"active": True, "info": {"cancel_only": True}}, "its status is cancel_only"),
+        ({"active": True, "info": {"cancel_only": False, "status": "online"}}, ""),
+        ({"active": True, "info": ["BTCUSD", 1]}, ""),
+    ],
+)
+def test_a_halt_is_read_from_what_a_market_says(changes: dict[str, Any], halt: str) -> None:
+    client = exchange("kraken", market(0.01, 0.1))
+    client.markets[BTC].update(changes)
+    assert exchange_of(client).halt(client, Symbol(BTC)) == halt
 
 
 # ---------------------------------------------------------------- fees
@@ -165,8 +192,8 @@ def test_binance_is_asked_six_questions() -> None:
     ]  # fmt: skip
     assert found.may_trade and found.held == {"USDT": 1000.0, "BNB": 1.0} and found.fees_unread == ""
     assert (found.fee_coin, found.takes_fee_coin) == ("BNB", True)
-    assert [(m.symbol, m.fee, m.state, m.is_trading, m.stop) for m in found.markets] == [
-        (symbol, 0.00075, "TRADING", True, RestingStop.MARKET) for symbol in (BTC, "ETH/USDT")
+    assert [(m.symbol, m.fee, m.halt, m.problem, m.placed in m.stops) for m in found.markets] == [
+        (symbol, 0.00075, "", "", True) for symbol in (BTC, "ETH/USDT")
     ]
 
 
@@ -247,7 +274,7 @@ def test_coinbase_says_what_its_key_may_do_and_what_its_account_pays(may_trade: 
         found = account_report(client, VENUE, ["BTC/USD"], lambda: 0)
     assert found.may_trade is may_trade and found.restriction == ("" if may_trade else "can_trade is false")
     (one,) = found.markets
-    assert (one.symbol, one.fee, one.stop) == (Symbol("BTC/USD"), 0.012, RestingStop.LIMIT)
+    assert (one.symbol, one.fee, one.stops) == (Symbol("BTC/USD"), 0.012, {RestingStop.LIMIT})
 
 
 @pytest.mark.parametrize("flag", ["trading_disabled", "cancel_only", "limit_only", "post_only", "view_only"])
@@ -256,4 +283,4 @@ def test_coinbase_names_markets_that_take_no_orders_of_ours(flag: str) -> None:
     with asked(app, "coinbase", apiKey=COINBASE_KEY, secret=secret()) as client:
         client.has["fetchCurrencies"] = False
         (one,) = account_report(client, VENUE, ["BTC/USD"], lambda: 0).markets
-    assert one.is_trading is False
+    assert one.halt
