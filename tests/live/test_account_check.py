@@ -479,6 +479,11 @@ def test_an_untested_exchange_is_traded_only_by_name(
     refuse_untested(found, ["okx", "kraken"])
 
 
+def test_oanda_is_tested(oanda: Callable[..., Oanda]) -> None:
+    oanda()
+    refuse_untested(connectors(load_settings(), ["EUR/USD"], load_secrets(), Armed.NOT), [])
+
+
 @pytest.mark.parametrize("exchange", TESTED)
 def test_a_tested_exchange_needs_no_word_whatever_it_is_called(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_untested(at("mine", f'exchange = "{exchange}"', monkeypatch), [])

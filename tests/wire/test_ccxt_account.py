@@ -107,6 +107,7 @@ AT_MARKET, AT_A_LIMIT = RestingStop.MARKET, RestingStop.LIMIT
         ("kraken", None, {AT_MARKET, AT_A_LIMIT}),
         ("coinbase", None, {AT_A_LIMIT}),
         ("btse", None, {AT_MARKET}),
+        ("bingx", None, {AT_MARKET, AT_A_LIMIT}),  # places stops; ccxt does not say of which kind
         ("mexc", ["LIMIT", "MARKET", "LIMIT_MAKER"], set()),
         ("coinsph", ["LIMIT", "MARKET", "STOP_LOSS"], set()),  # ccxt places triggers there, no stopLossPrice
         ("htx", None, set()),  # triggers alone
