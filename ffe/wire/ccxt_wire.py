@@ -18,7 +18,6 @@ from ffe.model import (
     Nanos,
     Price,
     Quote,
-    Ratio,
     Symbol,
     Venue,
 )  # fmt: skip
@@ -40,25 +39,52 @@ class Short(Denied):
 
 
 def instruments(
-    client: ccxt.Exchange, venue: Venue, symbols: list[str], hours: str = "24/7", fee_in_base: bool = True,
-    spread: Ratio = 0.0, slippage: Ratio = 0.0,
-) -> tuple[Instrument, ...]:  # fmt: skip
-    """What the venue says of these markets: tick, lot, minimum and fee. A symbol it does not list raises Denied."""
+    client: ccxt.Exchange, venue: Venue, symbols: list[str], fee_in_base: bool = True
+) -> tuple[Instrument, ...]:
+    """What the venue says of these markets: tick, lot, minimum and fee. A symbol that it does not list, or that has no
+    tick or lot, raises Denied."""
     markets: Mapping[str, Any] = ask(client.load_markets)
-    found = []
-    for symbol in symbols:
-        if symbol not in markets:
-            raise Denied(f"{client.id} lists no {symbol}")
-        market = markets[symbol]
-        precision, limits = market["precision"], market["limits"]
-        found.append(Instrument(
-            venue, Symbol(symbol), AssetClass.CRYPTO, Currency(market["base"]), Currency(market["quote"]), hours,
-            tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
-            minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
-            spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
-            maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
-        ))  # fmt: skip
-    return tuple(found)
+    if unknown := [symbol for symbol in symbols if symbol not in markets]:
+        raise Denied(f"{client.id} lists no {', '.join(unknown)}")
+    return tuple(ask(_instrument, client, venue, markets[symbol], fee_in_base) for symbol in symbols)
+
+
+def _instrument(client: ccxt.Exchange, venue: Venue, market: Mapping[str, Any], fee_in_base: bool) -> Instrument:
+    limits = market["limits"]
+    return Instrument(
+        venue,
+        Symbol(market["symbol"]),
+        AssetClass.CRYPTO,
+        Currency(market["base"]),
+        Currency(market["quote"]),
+        "24/7",
+        tick=step_of(client, market, "price"),
+        lot=step_of(client, market, "amount"),
+        minimum_qty=limits["amount"]["min"] or 0.0,
+        minimum_notional=limits["cost"]["min"] or 0.0,
+        fee=market["taker"] or 0.0,
+        fee_in_base=fee_in_base,
+        fee_step=step_of(client, market, "quote") if market["precision"].get("quote") else 0.0,
+        maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
+    )
+
+
+def step_of(client: ccxt.Exchange, market: Mapping[str, Any], name: str) -> float:
+    """The grid of a market's prices ("price"), quantities ("amount") or money ("quote"), however ccxt counts it.
+
+    Significant digits are no grid: the 5 of bitfinex was read as a tick of 5, and every stop was rounded to 0.
+    """
+    precision = market["precision"].get(name)
+    if client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+        raise Denied(
+            f"{client.id} counts the {name} of {market['symbol']} in significant digits ({precision}), and a stop "
+            "needs a tick to lie on"
+        )
+    if precision is not None and client.precisionMode == ccxt.DECIMAL_PLACES:
+        precision = float(f"1e{-int(precision)}")
+    if precision is None or not 0.0 < precision < math.inf:
+        raise Denied(f"{client.id} names no step of the {name} of {market['symbol']}")
+    return float(precision)
 
 
 def _maxima(limits: Mapping[str, Any]) -> list[float | None]:
@@ -114,6 +140,20 @@ def _asked(call: Callable[..., T], *arguments: object) -> T:
                 keys = client.apiKey, client.secret, client.password
                 error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
         raise
+
+
+def ask_in_time(client: ccxt.Exchange, call: Callable[..., T], *arguments: object) -> T:
+    """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
+    try:
+        try:
+            return ask(call, *arguments)
+        except Skewed:
+            ask(client.load_time_difference)
+            return ask(call, *arguments)
+    except Skewed as error:
+        raise Denied(f"the clocks differ: {error}") from error
+    except Busy as error:
+        raise told_wait(client, error) from error
 
 
 def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:

@@ -18,6 +18,8 @@ from ffe.wire.errors import Busy
 MILLI: Nanos = 1_000_000
 SPENT = 0.5  # of a minute's requests: what is left belongs to orders
 
+RESTRICTIONS = ("cancel_only", "limit_only", "post_only", "reduce_only", "auction_mode", "is_disabled", "view_only")
+
 Reply = Mapping[str, Any]  # one of ccxt's structures: read where it is used, and checked there
 
 
@@ -69,7 +71,7 @@ class Exchange:
 
     def halt(self, client: ccxt.Exchange, symbol: Symbol) -> str:
         """Why a market does not trade now, as far as the venue says so; empty where it trades."""
-        return "" if client.market(symbol)["active"] is not False else "the venue lists it as not active"
+        return listed_halt(client.market(symbol))
 
     def used_share(self, client: ccxt.Exchange) -> float:
         """The share of a minute's requests that is used, by the newest answer; 0 where the exchange does not say."""
@@ -89,6 +91,18 @@ class Binance(Exchange):
     def used_share(self, client: ccxt.Exchange) -> float:
         weight = str((client.last_response_headers or {}).get("X-MBX-USED-WEIGHT-1M", "0"))
         return float(weight) / self.LIMIT if weight.isdecimal() else 0.0
+
+
+def listed_halt(market: Reply) -> str:
+    """Why a market that is loaded takes no entries and exits, though ccxt may call it active; empty where it does."""
+    info = market["info"] if isinstance(market["info"], Mapping) else {}
+    status = str(info.get("status") or "")
+    for name in RESTRICTIONS:
+        if info.get(name) is True or status == name:
+            return f"its status is {name}"
+    if market["active"] is not False:
+        return ""
+    return f"its status is {status}" if status else "the venue lists it as not active"
 
 
 TESTED: Mapping[str, Exchange] = {"binance": Binance()}  # by ccxt's name of them
