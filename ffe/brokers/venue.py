@@ -268,10 +268,13 @@ class VenueBroker(ABC):
 
     def _dearer(self, entry: Enter, time: Nanos) -> str:
         intent, asked = entry.approved.intent, self.clock()
-        price = {q.instrument: q.mid for q in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
-        mid, now = price.get(intent.instrument), self.clock()
-        if mid is None:
+        shown = {each.instrument: each for each in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
+        ticker, now = shown.get(intent.instrument), self.clock()
+        if ticker is None:
             return "no price is shown"
+        if ticker.is_stale(now):
+            return f"the venue's price is {(now - (ticker.time or now)) / SECOND:.0f} s old by its own stamp"
+        mid = ticker.mid
         if not intent.side * (mid - entry.collar) <= 0.0:
             return f"{mid!r} is beyond the collar of {entry.collar!r}"
         for what, since, most in (("price", asked, self.look.price_age), ("decision", time, self.look.decision_age)):
