@@ -6,7 +6,7 @@ whose position is not covered by a resting stop gets one; one that cannot be pro
 the exit: the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
 
 What is tried again depends on time, never on the arrival of a price: a refused exit or protection after 1, 2, then 3
-seconds, or when the venue said it may be. An unknown order is asked about after 0, 1, 2, 4, 8, then every 10 seconds.
+seconds, or when the venue said it may be. An unknown order is asked about at once, every second, then every 10 seconds.
 An unknown exit or protection that the venue does not show is lost: its position gets a stop again after a second, for
 neither adds exposure, and only an entry has to wait for the venue's horizon.
 """
@@ -59,7 +59,7 @@ from ffe.rounding import is_dust, to_tick
 
 UNPROTECTED = "stop could not be placed"
 RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
-ASK_SECONDS = (0, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
+ASK_SECONDS = (0, 1, 1, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
 LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
 FOLLOWS_AFTER: Nanos = SECOND  # a stop follows an entry that is still filling; a purchase can be 150 trades
 

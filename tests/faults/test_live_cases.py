@@ -1,0 +1,182 @@
+"""Where live sessions were seen without a stop, or saying what was not so: each case in its smallest form, by the
+venue's own ledger. No price comes in any of them: the engine learns the time alone.
+
+The same cases as real processes stand in `tests/live`; the product of orders and faults is a campaign there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import ccxt
+import pytest
+
+from ffe.model import Act, Enter, Exit
+from ffe.risk.breaker import BreakerState
+from tests.faults.stage_binance import Stage, virtual_time
+from tests.faults.stage_oanda import Stage as OandaStage
+from tests.faults.stage_oanda import staged
+from tests.story.scene import buy, leave
+from tests.venues import faults as f
+from tests.venues.oanda_faults import ACCOUNT, PROTECT, HttpError, NoReply, On
+from tests.venues.server import Server
+
+EXIT, STOP = "POST order MARKET", "POST order STOP*"
+CLOSE = On("PUT", f"{ACCOUNT}/trades/{{tradeSpecifier}}/close")
+SECONDS = 5
+
+
+@pytest.fixture
+def stage(binance: tuple[Server, ccxt.binance]) -> Iterator[Stage]:
+    server, client = binance
+    with virtual_time(client, Stage(server, client)) as made:
+        yield made
+
+
+@pytest.fixture
+def oanda() -> Iterator[OandaStage]:
+    with ExitStack() as stack:
+        made = stack.enter_context(staged())
+        made.protects = False  # measured here second by second
+        yield made
+
+
+def bare_seconds(stage: Stage, seconds: int) -> int:
+    """For how many of these seconds a position that can be sold had no stop for all of it."""
+    bare = 0
+    for _ in range(seconds):
+        stage.beats(1)
+        bare += stage.at_venue() * 50_000.0 > 6.0 and not stage.is_protected()
+    return bare
+
+
+def bare_seconds_at_oanda(stage: OandaStage, seconds: int) -> int:
+    bare = 0
+    for _ in range(seconds):
+        stage.beats(1)
+        bare += abs(sum(qty for _, qty in stage.stops())) < abs(stage.at_venue())
+    return bare
+
+
+# ---------------------------------------------------------------- F1: nothing waits for a price
+
+
+@pytest.mark.parametrize("wait", [1, 3])
+def test_f1_first_stop_that_meets_a_rate_limit_is_placed_when_the_venue_said(stage: Stage, wait: int) -> None:
+    """It was placed after 107 s, when prices returned."""
+    stage.bought(f.RateLimited(retry_after=wait, on=STOP))
+    assert stage.at_venue() == 0.0999 and not stage.stops()
+    assert bare_seconds(stage, 20) < SECONDS and stage.is_protected()
+
+
+@pytest.mark.parametrize("act", [Act.EMERGENCY_STOP, Act.CLOSE_ALL])
+@pytest.mark.parametrize("fault", [f.ServerError(on=EXIT), f.Drop(on=EXIT), f.RateLimited(retry_after=2, on=EXIT)])
+def test_f1_closing_whose_exit_fails_once_is_flat_within_seconds(stage: Stage, act: Act, fault: f.Fault) -> None:
+    """The stop had been taken away: 55 s without one, and `close-all` closed nothing for 70 s."""
+    stage.bought(fault)
+    assert stage.is_protected()
+    stage.command(act)
+    stage.beats(SECONDS)
+    assert stage.at_venue() < stage.btc.lot and not stage.stops()
+
+
+@pytest.mark.parametrize("act", [Act.EMERGENCY_STOP, Act.CLOSE_ALL])
+@pytest.mark.parametrize(
+    "fault", [HttpError(CLOSE, 503), NoReply(CLOSE, drops=True), HttpError(CLOSE, 429, retry_after=2)]
+)
+def test_f1_closing_at_oanda_whose_exit_fails_once_is_flat_within_seconds(
+    oanda: OandaStage, act: Act, fault: HttpError | NoReply
+) -> None:
+    oanda.minute(None, oanda.buy())
+    oanda.script(fault)
+    oanda.command(act)
+    oanda.beats(SECONDS)
+    assert oanda.at_venue() == 0.0 and not oanda.stops()
+
+
+def test_f1_unknown_entry_is_found_without_a_price(stage: Stage) -> None:
+    stage.bought(f.Drop(on="POST order LIMIT", accepted=True), f.Drop(on="GET *order*", times=3))
+    assert bare_seconds(stage, 10) <= SECONDS and stage.is_protected() and stage.held == stage.at_venue()
+
+
+# ---------------------------------------------------------------- F3: the horizon is for entries
+
+
+@pytest.mark.parametrize("fault", [f.Drop, f.ServerError, f.Malformed, f.Page])
+@pytest.mark.parametrize("accepted", [False, True])
+def test_f3_exit_that_is_lost_leaves_nothing_bare_for_longer_than_seconds(
+    stage: Stage, fault: object, accepted: bool
+) -> None:
+    """It was bare for the horizon: 91 s."""
+    stage.bought(lost(fault, EXIT, accepted))
+    stage.tick(leave(stage.btc))
+    assert bare_seconds(stage, 30) < SECONDS and stage.at_venue() < stage.btc.lot
+    assert len(stage.told.of(Exit)) <= 2
+
+
+@pytest.mark.parametrize("fault", [f.Drop, f.ServerError, f.Malformed, f.Page])
+@pytest.mark.parametrize("accepted", [False, True])
+def test_f3_stop_that_is_lost_leaves_nothing_bare_for_longer_than_seconds(
+    stage: Stage, fault: object, accepted: bool
+) -> None:
+    stage.bought(lost(fault, STOP, accepted))
+    assert bare_seconds(stage, 30) < SECONDS and stage.is_protected()
+
+
+def lost(make: object, on: str, accepted: bool) -> f.Fault:
+    """A fault of one kind; a page and a malformed body come after acceptance, as they are, or in place of it."""
+    if make in (f.Drop, f.ServerError):
+        return make(on=on, accepted=accepted)  # type: ignore[operator]
+    fault: f.Fault = make(on=on)  # type: ignore[operator]
+    return fault if accepted else f.replace(fault, is_lost=True)
+
+
+@pytest.mark.parametrize("on", [CLOSE, PROTECT])
+@pytest.mark.parametrize("accepted", [False, True])
+def test_f3_at_oanda_a_lost_exit_or_stop_leaves_nothing_bare(oanda: OandaStage, on: On, accepted: bool) -> None:
+    """An entry carries its stop, and an exit leaves it where it is."""
+    oanda.script(NoReply(on, accepted, drops=True))
+    oanda.minute(None, oanda.buy())
+    bare = bare_seconds_at_oanda(oanda, 10)
+    oanda.minute(None, oanda.leave())
+    assert bare + bare_seconds_at_oanda(oanda, 10) == 0 and oanda.at_venue() == 0.0
+
+
+def test_f3_at_oanda_the_stop_that_came_with_an_entry_is_the_exit_if_it_fills_first(oanda: OandaStage) -> None:
+    oanda.script(NoReply(PROTECT, drops=True))
+    oanda.minute(None, oanda.buy())
+    oanda.minute({"EUR/USD": 1.20})
+    oanda.beats(5)
+    assert oanda.at_venue() == 0.0 == oanda.ours()
+    oanda.minutes(3)  # the stop that was lost may still come, and holds the slot until then
+    assert [outcome.cause for outcome in oanda.told.outcomes] == ["stop"]
+    assert oanda.slots() == {} and oanda.agrees() and not oanda.engine.guard.latches
+
+
+# ---------------------------------------------------------------- F7: an id without a status
+
+
+def test_f7_acknowledgement_without_a_status_is_an_acceptance(stage: Stage) -> None:
+    """Three buys, and the breaker open for good."""
+    stage.bought(f.Nulled(on="POST order", times=3))
+    stage.ticks(2)
+    assert stage.is_protected() and stage.held == stage.at_venue() == 0.0999
+    stage.tick(leave(stage.btc))
+    stage.beats(3)
+    assert stage.at_venue() < stage.btc.lot
+    assert stage.breaker is BreakerState.CLOSED and stage.failures == 0 and len(stage.told.of(Enter)) == 1
+
+
+# ---------------------------------------------------------------- a rest, and another's orders
+
+
+def test_f5_rest_that_cannot_be_sold_frees_its_slot_and_lets_re_arm(stage: Stage) -> None:
+    """0.00010989 was left: every sale was refused, the slot held and re-arming refused for ever."""
+    stage.bought(f.Parts(0.0011, then_cancel=True, on="POST order LIMIT"))
+    stage.beats(5)
+    assert 0.0 < stage.at_venue() * 50_000.0 < 6.0 and stage.slot is None and not stage.stops()
+    stage.command(Act.EMERGENCY_STOP)
+    stage.beats(5)
+    stage.command(Act.RE_ARM)
+    assert not stage.latches and stage.tick(buy(stage.eth, qty=1.0)).dispositions == ["sent"]
