@@ -554,13 +554,13 @@ class Slots:
         """An order came to nothing; a protection has so many tries."""
         if flight.successor is not None:
             return trade.without(flight.order)  # it made way: what is to rest in its place has tries of its own
-        is_repeat = any(each.successor == flight.order and each.unknown for each in trade.flights)
+        lost = next((each for each in trade.flights if each.successor == flight.order and each.unknown), None)
         trade = self._ended(trade, flight)
         if flight.role is not Role.PROTECT:
             return trade
         trade = trade.reinstated(flight)
-        if is_repeat:
-            return trade  # a lost one that rests after all has the coins: that is no failure to protect
+        if lost is not None:  # it rests after all, and has the coins: that is no failure to protect
+            return trade._replace(covered=lost.qty, covered_average=trade.average)
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or (UNPROTECTED if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
