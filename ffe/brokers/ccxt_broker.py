@@ -418,6 +418,8 @@ class CcxtBroker(VenueBroker):
             )  # fmt: skip
         except Denied as error:
             self._learn_rules(error)
+            if not isinstance(order, Enter) and not isinstance(error, Busy | Unsent | Short):
+                self._check_trading(instrument)  # a halt is no refusal: it ends, and nothing is wrong with the order
             raise
         if not made["id"]:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id: {made['info']}")

@@ -540,8 +540,9 @@ class Slots:
                 return trade.with_flight(flight._replace(not_found=gone, unproven=True))
             case Rejected():
                 return self._refused(trade, flight, answer.time, None)
-            case Withheld(again=again):
-                return self._refused(trade, flight, answer.time, again)
+            case Withheld(again=again):  # the venue was not asked, or limits everybody: that is no failure to protect
+                tries, closing = trade.tries, trade.closing
+                return self._refused(trade, flight, answer.time, again)._replace(tries=tries, closing=closing)
             case Cancelled():
                 if flight.role is Role.EXIT:
                     return self._refused(trade, flight, answer.time, None)
