@@ -411,9 +411,8 @@ class CcxtBroker(VenueBroker):
         qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
         placed = self._placed[order.id] = Placed(ticket_of(order), float(qty))  # now: its answer may be lost
         params = {**self.exchange.named(order.id), **terms.params}
-        call = self._commit if isinstance(order, Enter) else self._do
         try:
-            made = call(
+            made = self._do(
                 self.client.create_order, instrument.symbol, terms.kind, side, placed.qty, terms.price, params
             )  # fmt: skip
         except Denied as error:
@@ -501,7 +500,7 @@ class CcxtBroker(VenueBroker):
         with suppress(Unclear, Denied):  # what cannot be asked is no halt
             reason = self._ask(self.exchange.halt, self.client, instrument.symbol)
         if reason:
-            raise Unsent(f"{instrument.symbol} does not trade now: {reason}; its stop stays")
+            raise Unsent(f"{instrument.symbol} does not trade now: {reason}")
 
     def _make_way(self, placed: Placed, why: str) -> None:
         if self._withdraw(placed):

@@ -5,7 +5,7 @@ leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign
 `ffe.wire.errors` in one function per adapter, and nothing else of the foreign client is caught. An entry leaves only if
 price, clock and decision are, at that moment, what it was decided on; what reduces risk is never held up by that. A
 rate limit holds up the requests of its own class, orders or questions, for as long as the venue said; an entry waits
-for both.
+for both, since it asks for price and clock before it leaves.
 """
 
 from __future__ import annotations
@@ -193,11 +193,6 @@ class VenueBroker(ABC):
 
     def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
         """An order, or its cancellation."""
-        return self._request(RequestKind.ORDER, call, *arguments, **named)
-
-    def _commit(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        """An entry: it waits for whatever the venue has limited."""
-        self._check_rate(RequestKind.QUESTION)
         return self._request(RequestKind.ORDER, call, *arguments, **named)
 
     def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:

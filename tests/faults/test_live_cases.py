@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import ccxt
 import pytest
 
-from ffe.model import Act, Enter, Exit
+from ffe.model import SECOND, Act, Enter, Exit, Rejected, Withheld
 from ffe.risk.breaker import BreakerState
 from tests.faults.stage_binance import Stage, virtual_time
 from tests.faults.stage_oanda import Stage as OandaStage
@@ -68,6 +68,30 @@ def test_f1_first_stop_that_meets_a_rate_limit_is_placed_when_the_venue_said(sta
     stage.bought(f.RateLimited(retry_after=wait, on=STOP))
     assert stage.at_venue() == 0.0999 and not stage.stops()
     assert bare_seconds(stage, 20) < SECONDS and stage.is_protected()
+
+
+def test_f1_rate_limit_of_an_order_holds_up_every_order_and_no_question(stage: Stage) -> None:
+    """The exit's refusal says when the next may leave; until then no stop is sent either, and the venue is asked."""
+    stage.bought(f.RateLimited(retry_after=4, on=EXIT))
+    known = len(stage.venue.requests)
+    stage.tick(leave(stage.btc))
+    limited = stage.now
+    stage.beats(3)
+    later = [asked for asked in stage.venue.requests[known:] if asked.time > limited]
+    assert {asked.method for asked in later} <= {"GET"} and not stage.posts("MARKET")[1:]
+    withheld = [a for a in stage.answers if isinstance(a, Withheld)]
+    assert withheld[0].again == limited + 4 * SECOND and not [a for a in stage.answers if isinstance(a, Rejected)]
+    stage.beats(2)
+    assert stage.at_venue() < stage.btc.lot
+
+
+def test_f1_rate_limit_of_a_question_holds_up_entries_and_no_exit(stage: Stage) -> None:
+    stage.bought()
+    stage.fault(f.RateLimited(retry_after=30, on="GET *"))
+    stage.tick()
+    told = stage.tick(buy(stage.eth, qty=1.0), leave(stage.btc))
+    assert ["limits the rate" in a.reason for a in told.answers if isinstance(a, Withheld)] == [True]
+    assert not stage.orders("ETHUSDT") and stage.at_venue() < stage.btc.lot
 
 
 @pytest.mark.parametrize("act", [Act.EMERGENCY_STOP, Act.CLOSE_ALL])
