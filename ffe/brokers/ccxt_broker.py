@@ -92,7 +92,7 @@ class CcxtBroker(VenueBroker):
         self._horizon = universe.accounts[venue].horizon
         self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
         self._scanned: dict[InstrumentId, Nanos] = {}  # when its trades were last asked for
-        self._sums: dict[OrderId, Qty] = {}  # what orders have traded, as asked since the trades were
+        self._sums: dict[OrderId, Qty] = {}  # what orders have traded at least: it only grows
         self._rules_at: Nanos = -RULES_EVERY
         self._fee_prices: dict[str, tuple[Nanos, Price]] = {}
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
@@ -191,7 +191,6 @@ class CcxtBroker(VenueBroker):
     def _collect(self, instrument: Instrument, only: Placed | None = None) -> None:
         """Tell of the trades since the last that was told of, or take in those of one order without a word."""
         is_whole = only is None  # as long as nothing was left out, all before it need not be listed again
-        self._sums.clear()
         self._scanned[instrument.id] = self.clock()
         for trade in self._trades(instrument):
             try:

@@ -14,11 +14,13 @@ import pytest
 
 from ffe.model import SECOND, Act, Enter, Exit, Rejected, Withheld
 from ffe.risk.breaker import BreakerState
+from ffe.wire.oanda_wire import OandaClient
 from tests.faults.stage_binance import Stage, virtual_time
 from tests.faults.stage_oanda import Stage as OandaStage
 from tests.faults.stage_oanda import staged
 from tests.story.scene import buy, leave
 from tests.venues import faults as f
+from tests.venues.matching import Kind, Order, Side
 from tests.venues.oanda_faults import ACCOUNT, PROTECT, HttpError, NoReply, On
 from tests.venues.server import Server
 
@@ -124,6 +126,27 @@ def test_f1_unknown_entry_is_found_without_a_price(stage: Stage) -> None:
     assert bare_seconds(stage, 10) <= SECONDS and stage.is_protected() and stage.held == stage.at_venue()
 
 
+def test_f1_market_that_halts_before_the_first_stop_is_no_refusal_of_it(stage: Stage) -> None:
+    """Three refusals had closed the position and latched."""
+    stage.bought(f.Fault(name="Halt", on=STOP, before=lambda venue, asked: venue.change("BTCUSDT", is_trading=False)))
+    stage.beats(20)
+    assert stage.at_venue() == 0.0999 and not stage.posts("MARKET") and stage.engine.slots.trades()[0].tries == 0
+    stage.venue.change("BTCUSDT", is_trading=True)
+    assert bare_seconds(stage, 10) < SECONDS and stage.is_protected() and not stage.latches
+
+
+def test_f1_sale_that_wants_coins_leaves_the_orders_of_others_alone(binance: tuple[Server, ccxt.binance]) -> None:
+    """Coins that somebody's own order locks are not freed for our exit."""
+    with virtual_time(binance[1], Stage(*binance, holds={"BTC": 0.1})) as stage:
+        stage.bought()
+        account = stage.venue.account
+        theirs = account.place(Order(0, "web_1", "BTCUSDT", Side.SELL, Kind.LIMIT, f.exact("0.1"), f.exact("60000")))
+        stage.fault(f.Refuse(on=EXIT))
+        stage.tick(leave(stage.btc))
+        stage.beats(5)
+        assert account.orders[theirs.id].is_open and stage.at_venue() == pytest.approx(0.1, abs=1e-4)
+
+
 # ---------------------------------------------------------------- F3: the horizon is for entries
 
 
@@ -176,6 +199,22 @@ def test_f3_at_oanda_the_stop_that_came_with_an_entry_is_the_exit_if_it_fills_fi
     oanda.minutes(3)  # the stop that was lost may still come, and holds the slot until then
     assert [outcome.cause for outcome in oanda.told.outcomes] == ["stop"]
     assert oanda.slots() == {} and oanda.agrees() and not oanda.engine.guard.latches
+
+
+def test_f3_order_that_hangs_is_given_up_within_seconds_and_a_question_earlier(stage: Stage) -> None:
+    """A client's ten seconds would leave a position bare before anybody knew."""
+    stage.broker._longest = 10_000
+    given: dict[str, set[int]] = {"GET": set(), "POST": set()}
+    watch = f.Fault(on="*", times=50, before=lambda venue, asked: given[asked.method].add(int(stage.client.timeout)))
+    stage.tick()
+    stage.fault(watch)
+    stage.tick(buy(stage.btc, qty=0.1))
+    assert given == {"GET": {2_000}, "POST": {2_500}}
+
+
+def test_f3_request_to_oanda_that_hangs_is_given_up_within_seconds(oanda: OandaStage) -> None:
+    assert all(seconds <= 2.5 for seconds in oanda.broker.client._seconds.values())
+    assert OandaClient("token", "account")._seconds == dict.fromkeys(("GET", "POST", "PUT"), 10.0)
 
 
 # ---------------------------------------------------------------- F7: an id without a status

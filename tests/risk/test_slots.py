@@ -965,3 +965,12 @@ def test_close_through_a_watched_target_confirms_itself() -> None:
     event = bars({BTC.id: 53_000.0}, LATER)
     desk.book.observe(event)
     assert desk.due(event) == [WantExit(BTC.id, "target")]
+
+
+def test_order_that_was_not_sent_is_no_failure_to_protect() -> None:
+    desk = Desk()
+    desk.filled(desk.enter())
+    for n in range(4):
+        stop = desk.protect(order=f"stop{n}", is_accepted=False)
+        desk.answer(Withheld(START, KRAKEN, stop, "the venue limits the rate of requests", again=START + SECOND))
+    assert (desk.trade().tries, desk.trade().closing) == (0, "")
