@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
 PATIENCE_SECONDS = 5.0
+FLUSH_SECONDS = 1.0
 MIB = 1 << 20
 
 
@@ -69,7 +70,9 @@ def main() -> None:
         trade(task, link)
     except FfeError as error:
         link.say(life=Life.FAILED, failed=f"{type(error).__name__}: {error}")
+        link.drain(FLUSH_SECONDS)
         os._exit(1)
+    link.drain(FLUSH_SECONDS)
     sys.stdout.flush()
     os._exit(0)  # a thread that still waits for a venue has nothing more to say
 
