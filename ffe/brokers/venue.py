@@ -9,7 +9,7 @@ decision are, at that moment, what it was decided on; what reduces risk is never
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -33,13 +33,16 @@ from ffe.model import (
     Known,
     Nanos,
     OrderId,
+    Price,
     Protect,
     Qty,
     Query,
+    Quote,
     Quotes,
     Rejected,
     Report,
     Role,
+    Side,
     Ticket,
     Universe,
     Venue,
@@ -62,6 +65,23 @@ class Past:
     seen: frozenset[str] = frozenset()
     orders: tuple[Ticket, ...] = ()
     ids: frozenset[OrderId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that is open at the venue, whoever sent it.
+
+    id is what its sender called it, "" where it has no name of that kind; stop is the price that triggers it, None
+    where none does; reduces says that it can only close what is held.
+    """
+
+    instrument: InstrumentId
+    number: str
+    id: str
+    side: Side
+    qty: Qty
+    stop: Price | None
+    reduces: bool
 
 
 def ticket_of(order: Order) -> Ticket:
@@ -223,6 +243,22 @@ class VenueBroker(ABC):
     @abstractmethod
     def _read(self) -> None:
         """Say what the account holds."""
+
+    # ------------------------------------------------------------ without an engine
+
+    @abstractmethod
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """Every order that is open at the instruments of this venue; Unclear or Denied where it does not say."""
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Take every position and every open order of these instruments for ours, so that exits close them and
+        cancellations find them: an operator has lost the journal and says so. Unclear or Denied where the venue does
+        not say what there is."""
+
+    def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
+        """Present prices; Unclear or Denied where the venue does not say."""
+        return tuple(self._ask(self._market.quotes, [self._mine[id] for id in instruments]))
 
     # ------------------------------------------------------------ a second look
 
