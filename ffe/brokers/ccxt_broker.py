@@ -311,7 +311,7 @@ class CcxtBroker(VenueBroker):
         """An order that is claimed makes way for an exit as a stop of ours does."""
         for order in self.open_orders():
             if order.number not in self._by_number:
-                id = OrderId(order.id or order.number)
+                id = OrderId(order.number)
                 placed = Placed(Ticket(id, Role.PROTECT, order.instrument, order.side, order.qty), order.qty)
                 self._placed[id] = placed
                 self._number(placed, order.number)

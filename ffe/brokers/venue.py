@@ -253,8 +253,8 @@ class VenueBroker(ABC):
     @abstractmethod
     def claim(self) -> None:
         """Take every position and every open order of these instruments for ours, so that exits close them and
-        cancellations find them: an operator has lost the journal and says so. Unclear or Denied where the venue does
-        not say what there is."""
+        cancellations find them by the venue's own number: an operator has lost the journal and says so. Unclear or
+        Denied where the venue does not say what there is."""
 
     def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
         """Present prices; Unclear or Denied where the venue does not say."""

@@ -29,6 +29,7 @@ from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link
+from ffe.live.locks import mark_of
 from ffe.live.logs import log_to
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
@@ -153,7 +154,8 @@ def _setup(task: Task, settings: Settings, found: Sequence[Connector], symbols: 
     traded = tuple(i for i in listed if i.id in wanted)
     others = tuple(i for i in listed if i.id not in wanted)
     accounts = tuple(connector.account() for connector in found)
-    return Setup(strategy, traded, others, accounts, interval_of(task.interval), settings, now)
+    marks = tuple((connector.venue, mark_of(connector.account_id)) for connector in found)
+    return Setup(strategy, traded, others, accounts, interval_of(task.interval), settings, now, marks)
 
 
 def _feed(setup: Setup, found: Sequence[Connector], clock: object) -> PollFeed:
