@@ -158,17 +158,18 @@ class Liquidator:
 
     def _prepare(self) -> None:
         """Learn what has happened, take entries back, and ask about exits of before: they may have closed something."""
-        self._work()
+        if self.holdings.reading is None:  # reading the account looks as well
+            self._work()
         for out in self.out:
             if out.ticket.role is Role.ENTRY:
                 self._send(Cancel(self.broker.venue, out.ticket.id))
-        unresolved = [out for out in self.out if out.ticket.role is not Role.PROTECT]
-        for out in unresolved:
-            self._ask(out)
+        for out in self.out:
+            if out.ticket.role is not Role.PROTECT and out.status is not OutStatus.WORKING:
+                self._ask(out)
         self._learn_prices()
         if self.holdings.reading is None:
             self._read()
-        self.holdings.note_extra(out.ticket.instrument for out in unresolved)
+        self.holdings.note_others(out.ticket.instrument for out in self.out if out.ticket.role is not Role.PROTECT)
 
     def _reduce(self, trade: OpenTrade, reason: str) -> None:
         """Close a position as far as that is proven now; what is left of it has its stop when this returns, unless the
@@ -213,8 +214,11 @@ class Liquidator:
     # ------------------------------------------------------------ protection
 
     def _cover(self, trade: OpenTrade, why: str) -> None:
-        """See that a stop rests for all that is held; ask before another is placed."""
+        """See that a stop rests for all that is held; ask before another is placed. An exit that works holds what the
+        stop would be for."""
         id, now = trade.instrument, self.timer.now()
+        if any(out.status is OutStatus.WORKING for out in self.out.of(id, Role.EXIT)):
+            return
         for out in self.out.of(id, Role.PROTECT):
             if out.status is not OutStatus.WORKING:
                 self._ask(out)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ffe.book import FLAT
+from ffe.brokers.venue import VenueBroker
 from ffe.config import Settings, load_secrets
 from ffe.errors import ConfigError, FfeError, NotWritable, RecordError, Tampered
 from ffe.live.actions import OpenedTrade, Remainder, Report
@@ -28,7 +29,21 @@ from ffe.live.reading import NoReading, Reading, VenueReader
 from ffe.live.recovery import Left, left_in
 from ffe.live.sweep import Sweep
 from ffe.live.task import Task
-from ffe.model import Currency, Event, InstrumentId, OrderId, Qty, Quote, Quotes, Role, Step, Universe, Venue
+from ffe.model import (
+    SECOND,
+    Currency,
+    Event,
+    InstrumentId,
+    Nanos,
+    OrderId,
+    Qty,
+    Quote,
+    Quotes,
+    Role,
+    Step,
+    Universe,
+    Venue,
+)
 from ffe.ports import Journal, Written
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
@@ -39,9 +54,9 @@ from ffe.session import Session
 
 log = logging.getLogger(__name__)
 
-MENDED_SECONDS = 5.0  # after which a key, a folder or a network may have been mended
-SECURE_PAUSE_SECONDS = 1.0
-SURVEY_TRIES, SURVEY_PAUSE_SECONDS = 3, 2.0
+MENDED_WITHIN: Nanos = 5 * SECOND  # a key, a folder or a network may have been mended then
+SECURE_PAUSE: Nanos = SECOND
+SURVEY_TRIES, SURVEY_PAUSE = 3, 2 * SECOND
 
 NEXT_STEP = (
     "Close by hand at the venue what is ours, or close all that was shown: ffe stop --force --everything ACCOUNT_ID"
@@ -51,15 +66,16 @@ GOOD = (Standing.FLAT, Standing.PROTECTED)
 Say = Callable[[str], None]
 T = TypeVar("T")
 R = TypeVar("R")
-REAL = Timer(time.time_ns, lambda nanos: time.sleep(nanos / 1e9))
+REAL = Timer(time.time_ns, lambda nanos: time.sleep(nanos / SECOND))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a session was, and what it was to do."""
+    """Where a session was, what it was to do, and the time there."""
 
     folder: Path
     task: Task
+    timer: Timer = REAL
 
     @property
     def settings(self) -> Settings:
@@ -90,33 +106,34 @@ def accounts_of(place: Place) -> Accounts:
         left.trades(), left.ids()  # which raises what cannot be read
     except RecordError as error:
         left, why = Left(), f"the journal cannot be read ({error})"
-    found = [(connector, why or _untold(connector, left)) for connector in place.connectors(left)]
+    found = [(connector, why or _untold(place, connector, left)) for connector in place.connectors(left)]
     told = tuple(connector for connector, reason in found if not reason)
     return Accounts(left, told, tuple((connector, reason) for connector, reason in found if reason))
 
 
-def _untold(connector: Connector, left: Left) -> str:
+def _untold(place: Place, connector: Connector, left: Left) -> str:
     """Why the journal does not tell what is ours at a venue; "" where it does."""
     if left.state is None or left.head is None:
         return "the journal is missing or holds nothing"
     if connector.venue not in left.universe().accounts:
         return f"the journal knows no account at {connector.venue}"
     mark = left.marks().get(connector.venue)
-    if mark not in (None, mark_of(connector.account_id)) and not _knows_an_order(connector, left):
+    if mark not in (None, mark_of(connector.account_id)) and not _knows_an_order(place, connector, left):
         return "the journal is of another account, or of another key, and the venue knows none of its orders"
     if connector.venue not in left.book(left.universe(), 1).opened:
         return "the journal ends before this account was read"
     return ""
 
 
-def _knows_an_order(connector: Connector, left: Left) -> bool:
+def _knows_an_order(place: Place, connector: Connector, left: Left) -> bool:
     """A key that was exchanged opens the same account: an order of the journal's that rests there proves it."""
-    orders, ids = OrdersOut(left.ids()), _reader(connector, left.universe()).read().orders
-    return any(orders.is_ours(order.id) for order in ids)
+    ours, found = OrdersOut(left.ids()), _reader(place, connector, left.universe()).read().orders
+    return any(ours.is_ours(order.id) for order in found)
 
 
-def _reader(connector: Connector, universe: Universe) -> VenueReader:
-    return VenueReader(connector.broker(universe, REAL.now, REAL.now(), None), REAL.now)
+def _reader(place: Place, connector: Connector, universe: Universe) -> VenueReader:
+    now = place.timer.now
+    return VenueReader(connector.broker(universe, now, now(), None), now)
 
 
 # ---------------------------------------------------------------- closing
@@ -129,7 +146,7 @@ def close_all(place: Place, say: Say) -> Report:
             return _close_all(place, say)
         except FfeError as error:
             say(str(error))
-            time.sleep(MENDED_SECONDS)
+            place.timer.sleep(MENDED_WITHIN)
 
 
 def _close_all(place: Place, say: Say) -> Report:
@@ -155,7 +172,7 @@ def liquidators(place: Place, accounts: Accounts, say: Say) -> Iterator[list[Liq
     if not accounts.told:
         yield []
         return
-    left, session = accounts.left, f"closing {accounts.left.session} at {time.time_ns()}"
+    left, session = accounts.left, f"closing {accounts.left.session} at {place.timer.now()}"
     universe, reducer = left.universe(), Reducer(place.settings.gate)
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(place, session, {"closes": left.session}))
@@ -227,7 +244,7 @@ def secure(place: Place, may_close: bool, goes_on: Callable[[], bool], say: Say)
             if not goes_on():
                 return Report(False, (f"What is open, and whether its stops rest, is NOT KNOWN: {error}",))
             say(str(error))
-            time.sleep(SECURE_PAUSE_SECONDS)
+            place.timer.sleep(SECURE_PAUSE)
 
 
 def _secure(place: Place, may_close: bool, goes_on: Callable[[], bool], say: Say) -> Report:
@@ -237,7 +254,7 @@ def _secure(place: Place, may_close: bool, goes_on: Callable[[], bool], say: Say
         with liquidators(place, accounts, say) as found:
             standings = _at_once(lambda one: one.secure(may_close), found)
             while goes_on() and not _are_good(standings):
-                time.sleep(SECURE_PAUSE_SECONDS)
+                place.timer.sleep(SECURE_PAUSE)
                 standings = _at_once(lambda one: one.secure(may_close), found)
             pairs, is_good = zip(found, standings, strict=True), _are_good(standings)
             lines = [_verified(one, id, standing) for one, by_id in pairs for id, standing in by_id.items()]
@@ -297,7 +314,7 @@ class Look:
         universe = left.universe()
         reader = self._readers.get(connector.venue)
         if reader is None or {i.id for i in universe} - {i.id for i in reader.broker.universe}:
-            reader = self._readers[connector.venue] = _reader(connector, universe)
+            reader = self._readers[connector.venue] = _reader(self.place, connector, universe)
         try:
             reading = reader.read()
         except NoReading as error:
@@ -309,7 +326,7 @@ class Look:
 
     def _held(self, venue: Venue, left: Left, reading: Reading) -> dict[str, Qty]:
         book = left.book(left.universe(), 1)
-        book.see(Quotes(REAL.now(), tuple(Quote(id, mid) for id, mid in reading.prices.items())))
+        book.see(Quotes(self.place.timer.now(), tuple(Quote(id, mid) for id, mid in reading.prices.items())))
         foreign, held = book.ledgers[venue].foreign, {}
         for id in sorted(id for id in self._instruments if book.universe[id].venue == venue):
             qty = reading.positions.get(id, 0.0) - foreign.get(id, FLAT).qty
@@ -359,9 +376,9 @@ def surveyed(place: Place, connector: Connector, why: str) -> Survey:
     """Ask a venue what it holds of the session's instruments; nothing is sent."""
     error = ""
     for n in range(SURVEY_TRIES):
-        time.sleep(SURVEY_PAUSE_SECONDS if n else 0.0)
+        place.timer.sleep(SURVEY_PAUSE if n else 0)
         try:
-            return Survey(connector, why, _reader(connector, _universe(place, connector)).read())
+            return Survey(connector, why, _reader(place, connector, _universe(place, connector)).read())
         except (ConfigError, NoReading) as failed:
             error = str(failed)
     return Survey(connector, why, None, error)
@@ -385,11 +402,11 @@ def accounts_called(place: Place, account: str) -> list[Connector]:
 
 def close_everything(place: Place, account: str, say: Say) -> Report:
     """Close all that the account of this id holds of the session's instruments, whosever it is."""
-    name, found = f"closing everything at {time.time_ns()}", accounts_called(place, account)
+    name, found = f"closing everything at {place.timer.now()}", accounts_called(place, account)
     with _journal(place, name, {"closes": "everything"}) as journal:
         for connector in found:
             exits = Exits(Reducer(place.settings.gate), _session(name, connector))
-            Sweep(_asked(place, connector, say), exits, journal, REAL, say).close()
+            Sweep(_asked(place, connector, say), exits, journal, place.timer, say).close()
     venues = ", ".join(connector.venue for connector in found)
     return Report(True, (f"{venues}: no position that can be sold and no open order of the session's instruments.",))
 
@@ -398,7 +415,7 @@ def _asked(place: Place, connector: Connector, say: Say) -> VenueReader:
     """A reader, once the venue has said what its instruments are."""
     while True:
         try:
-            return _reader(connector, _universe(place, connector))
+            return _reader(place, connector, _universe(place, connector))
         except ConfigError as error:
             say(str(error))
-            time.sleep(MENDED_SECONDS)
+            place.timer.sleep(MENDED_WITHIN)

@@ -20,7 +20,7 @@ class Holdings:
     def __init__(self, book: Book, account: Account, sides: dict[InstrumentId, Side]) -> None:
         self.book, self.account, self.sides = book, account, sides
         self.reading: AccountRead | None = None  # the newest answer to the newest question
-        self._extra: dict[InstrumentId, Qty] = {}
+        self._others: dict[InstrumentId, Qty] = {}  # what was not ours before anything of ours was closed
         self._contradicted: dict[InstrumentId, tuple[Qty, Nanos]] = {}  # by which reading, and since when
 
     def apply(self, answer: Answer) -> None:
@@ -31,9 +31,10 @@ class Holdings:
     # ------------------------------------------------------------ by the fills
 
     def held(self, id: InstrumentId) -> Qty:
-        """What is ours and can be sold."""
+        """What is ours and can be sold: on its trade's side alone. Where somebody sold more by hand than was ours, the
+        fills leave something on the other side, and to close that would buy."""
         qty = self.book.ours(id).qty
-        return 0.0 if self.is_dust(id, qty) else qty
+        return qty if qty * self.sides.get(id, Side.FLAT) > 0.0 and not self.is_dust(id, qty) else 0.0
 
     def is_dust(self, id: InstrumentId, qty: Qty) -> bool:
         return is_dust(self.book.universe[id], qty, self.book.mark(id))
@@ -55,14 +56,15 @@ class Holdings:
         extra = abs(shown - self.book.ours(id).qty)
         return self.account.kind is AccountKind.SPOT and extra > self.book.universe[id].lot
 
-    def note_extra(self, unresolved: Iterable[InstrumentId]) -> None:
+    def note_others(self, unresolved: Iterable[InstrumentId]) -> None:
         """What the account holds on top of ours and of what was there before came by another's hand, and is not ours to
         close. It is noted before anything is closed, and not while orders of ours may explain it."""
         for id in set(self.sides) - set(unresolved):
             if self.reading is not None and self.held(id):
-                extra = self._beyond(id) - self.book.ours(id).qty
+                others = self._shown(id) - self.book.ours(id).qty
+                extra = others - self._foreign(id)
                 if extra * self.sides[id] > 0.0 and not self.is_dust(id, extra):
-                    self._extra.setdefault(id, extra)
+                    self._others.setdefault(id, others)
 
     def is_gone(self, id: InstrumentId, now: Nanos) -> bool:
         """Whether it is proven that nothing of ours is left. A reading that changes by a lot begins its wait anew."""
@@ -89,7 +91,14 @@ class Holdings:
         return {id: qty for id, qty in left.items() if qty and self.is_dust(id, qty)}
 
     def _beyond(self, id: InstrumentId) -> Qty:
-        """What the newest reading shows beyond what was never ours."""
+        """What the newest reading shows beyond what is not ours: what was there before with what others are known to
+        have traded since, or, where their trades are not listed yet, what was not ours before we closed."""
+        shown, others = self._shown(id), (self._foreign(id), self._others.get(id, self._foreign(id)))
+        return min((shown - qty for qty in others), key=abs)
+
+    def _shown(self, id: InstrumentId) -> Qty:
         assert self.reading is not None
-        foreign = self.book.ledgers[self.account.venue].foreign.get(id, FLAT).qty
-        return dict(self.reading.positions).get(id, 0.0) - foreign - self._extra.get(id, 0.0)
+        return dict(self.reading.positions).get(id, 0.0)
+
+    def _foreign(self, id: InstrumentId) -> Qty:
+        return self.book.ledgers[self.account.venue].foreign.get(id, FLAT).qty
