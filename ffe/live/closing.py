@@ -103,7 +103,8 @@ def accounts_of(place: Place) -> Accounts:
     """ConfigError where a venue cannot be connected to at all."""
     try:
         left, why = left_in(place.folder), ""
-        left.trades(), left.ids()  # which raises what cannot be read
+        if left.state is not None:  # what of it cannot be read raises here
+            left.trades(), left.ids(), left.book(left.universe(), 1)
     except RecordError as error:
         left, why = Left(), f"the journal cannot be read ({error})"
     found = [(connector, why or _untold(place, connector, left)) for connector in place.connectors(left)]
@@ -173,20 +174,20 @@ def liquidators(place: Place, accounts: Accounts, say: Say) -> Iterator[list[Liq
         yield []
         return
     left, session = accounts.left, f"closing {accounts.left.session} at {place.timer.now()}"
-    universe, reducer = left.universe(), Reducer(place.settings.gate)
+    universe, reducer, timer = left.universe(), Reducer(place.settings.gate), place.timer
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(place, session, {"closes": left.session}))
         yield [
-            _liquidator(c, left, universe, Exits(reducer, _session(session, c)), journal, say) for c in accounts.told
+            Liquidator(
+                _broker(place, c, universe, left), left, Exits(reducer, _session(session, c)), journal, timer, say
+            )
+            for c in accounts.told
         ]
 
 
-def _liquidator(
-    connector: Connector, left: Left, universe: Universe, exits: Exits, journal: Journal, say: Say
-) -> Liquidator:
-    past = left.past(connector.venue, left.book(universe, 1))
-    broker = connector.broker(universe, REAL.now, left.since(REAL.now()), past)
-    return Liquidator(broker, left, exits, journal, REAL, say)
+def _broker(place: Place, connector: Connector, universe: Universe, left: Left) -> VenueBroker:
+    past, now = left.past(connector.venue, left.book(universe, 1)), place.timer.now
+    return connector.broker(universe, now, left.since(now()), past)
 
 
 def _session(name: str, connector: Connector) -> Session:
