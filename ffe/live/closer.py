@@ -263,8 +263,10 @@ class Liquidator:
         return {id: self._standing(id, began) for id in self.trades}
 
     def _is_unprotectable(self, trade: OpenTrade) -> bool:
+        """Whether no stop can rest. Where one may, for all the venue says, another is refused for want of coins."""
         is_refused = self.attempts.count(trade.instrument, Role.PROTECT) >= PROTECT_TRIES
-        return bool(self.held(trade.instrument)) and (is_refused or not math.isfinite(trade.stop))
+        is_certain = all(out.status is OutStatus.NOT_FOUND for out in self.out.of(trade.instrument, Role.PROTECT))
+        return bool(self.held(trade.instrument)) and is_certain and (is_refused or not math.isfinite(trade.stop))
 
     def _standing(self, id: InstrumentId, began: Nanos) -> Standing:
         resting = self.out.resting(id)

@@ -103,8 +103,7 @@ def accounts_of(place: Place) -> Accounts:
     """ConfigError where a venue cannot be connected to at all."""
     try:
         left, why = left_in(place.folder), ""
-        if left.state is not None:  # what of it cannot be read raises here
-            left.trades(), left.ids(), left.book(left.universe(), 1)
+        left.check()
     except RecordError as error:
         left, why = Left(), f"the journal cannot be read ({error})"
     found = [(connector, why or _untold(place, connector, left)) for connector in place.connectors(left)]

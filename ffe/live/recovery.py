@@ -8,9 +8,10 @@ read as one in which nothing is open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from ffe.book import REMEMBERED, Book, BookState
 from ffe.brokers.venue import Past
@@ -35,7 +36,6 @@ from ffe.records.encode import Json, build, loads
 from ffe.records.reader import texts
 
 Object = Mapping[str, Json]
-T = TypeVar("T")
 
 STATE, HEAD, CHECKPOINT = b'"state":{', b'"kind":"head"', b'"kind":"checkpoint"'  # as they stand in canonical JSON
 
@@ -83,9 +83,20 @@ class Left:
     sent: tuple[Ticket, ...] = ()
     time: Nanos | None = None
 
+    def check(self) -> None:
+        """Tampered where it cannot be read whole, or holds what its own session did not have."""
+        if self.state is None:
+            return
+        universe = self.universe()
+        self.book(universe, 1)
+        known = {*(trade.instrument for trade in self.trades()), *(ticket.instrument for ticket in self.orders())}
+        if strangers := sorted(str(id) for id in known | self.held() if id not in universe):
+            raise Tampered(f"the journal's newest state holds {', '.join(strangers)}, which its session did not have")
+
     def trades(self) -> list[OpenTrade]:
-        rows = cast(list[Json], self._part("slots")["trades"]) if self.state is not None else []
-        return [_built(OpenTrade, row) for row in rows if isinstance(row, Mapping)]
+        with _readable("its slots"):
+            rows = cast(list[Json], _object(self.state["slots"])["trades"]) if self.state is not None else []
+            return [build(OpenTrade, row) for row in rows if isinstance(row, Mapping)]
 
     def orders(self) -> list[Ticket]:
         """What may still be under way."""
@@ -93,16 +104,18 @@ class Left:
 
     def ids(self) -> frozenset[OrderId]:
         """Every order of the trades that are open."""
-        rows = cast(list[list[str]], self._part("slots")["orders"]) if self.state is not None else []
-        return frozenset([*(OrderId(row[0]) for row in rows), *(ticket.id for ticket in self.sent)])
+        with _readable("its orders"):
+            rows = cast(list[list[str]], _object(self.state["slots"])["orders"]) if self.state is not None else []
+            return frozenset([*(OrderId(row[0]) for row in rows), *(ticket.id for ticket in self.sent)])
 
     def universe(self) -> Universe:
         """What the newest session could trade, and held."""
-        head = _object(self.head)
-        rows = [*cast(list[Object], head["traded"]), *cast(list[Object], head["others"])]
-        instruments = tuple(_built(Instrument, row) for row in rows)
-        accounts = tuple(_built(Account, row) for row in cast(list[Object], head["accounts"]))
-        return Universe(instruments, accounts, Currency(str(head["currency"])))
+        with _readable("its session"):
+            head = _object(self.head)
+            rows = [*cast(list[Object], head["traded"]), *cast(list[Object], head["others"])]
+            instruments = tuple(build(Instrument, row) for row in rows)
+            accounts = tuple(build(Account, row) for row in cast(list[Object], head["accounts"]))
+            return Universe(instruments, accounts, Currency(str(head["currency"])))
 
     def marks(self) -> dict[Venue, str]:
         """By what the newest session's accounts are told from others; empty in a journal that is older than marks."""
@@ -113,14 +126,16 @@ class Left:
         """Instruments of which something was held, or under way."""
         if self.state is None:
             return set()
-        book = _built(BookState, self._part("book"))
+        with _readable("its book"):
+            book = build(BookState, _object(self.state["book"]))
         owned = {id for ledger in book.ledgers for id, _ in (*ledger.ours, *ledger.foreign)}
         return owned | {trade.instrument for trade in self.trades()}
 
     def book(self, universe: Universe, window_days: int) -> Book:
         book = Book(universe, window_days)
-        if self.state is not None:
-            book.restore(_built(BookState, self._part("book")))
+        with _readable("its book"):
+            if self.state is not None:
+                book.restore(build(BookState, _object(self.state["book"])))
         return book
 
     def past(self, venue: Venue, book: Book) -> Past | None:
@@ -133,9 +148,6 @@ class Left:
     def since(self, now: Nanos) -> Nanos:
         """From when on an account's trades are looked at."""
         return min([now, *(trade.opened for trade in self.trades())]) - REMEMBERED
-
-    def _part(self, name: str) -> Object:
-        return _object(_object(self.state)[name])
 
 
 def left_in(root: Path) -> Left:
@@ -181,10 +193,12 @@ def _after(left: Left, line: Line) -> Left:
     if isinstance(head, Mapping) and "strategy" in head:  # not a supervisor's own
         left = replace(left, session=str(line.body["session"]), head=head)
     if _has_state(line):
-        sent = cast(list[Object], line.body.get("sent", []))
-        return replace(left, state=_object(line.body["state"]), sent=tuple(_built(Ticket, row) for row in sent))
+        with _readable("its orders"):
+            sent = tuple(build(Ticket, row) for row in cast(list[Object], line.body.get("sent", [])))
+            return replace(left, state=_object(line.body["state"]), sent=sent)
     if line.kind == "step":
-        return replace(left, sent=(*left.sent, *_sent(line.body)))
+        with _readable("its orders"):
+            return replace(left, sent=(*left.sent, *_sent(line.body)))
     return left
 
 
@@ -192,18 +206,18 @@ def _sent(body: Object) -> Iterator[Ticket]:
     for order in cast(list[Object], body["orders"]):
         if order["type"] in ("Exit", "Protect"):
             role = Role.EXIT if order["type"] == "Exit" else Role.PROTECT
-            yield _built(Ticket, {**order, "role": role})
+            yield build(Ticket, {**order, "role": role})
 
 
-def _built(kind: type[T], row: Json) -> T:
-    """A value out of the journal; Tampered where it is none."""
+@contextmanager
+def _readable(part: str) -> Iterator[None]:
     try:
-        return build(kind, _object(row))
+        yield
     except (LookupError, TypeError, ValueError) as error:
-        raise Tampered(f"the journal's newest state is no {kind.__name__}: {error!r}") from None
+        raise Tampered(f"the journal's newest state cannot be read ({part}: {error!r})") from None
 
 
 def _object(value: Json) -> Object:
     if not isinstance(value, Mapping):
-        raise Tampered("the journal's newest state is not of this schema. See what was changed: ffe decisions verify")
+        raise ValueError("not of this schema")
     return value
