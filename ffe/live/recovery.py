@@ -89,6 +89,7 @@ class Left:
             return
         universe = self.universe()
         self.book(universe, 1)
+        self.ids()
         known = {*(trade.instrument for trade in self.trades()), *(ticket.instrument for ticket in self.orders())}
         if strangers := sorted(str(id) for id in known | self.held() if id not in universe):
             raise Tampered(f"the journal's newest state holds {', '.join(strangers)}, which its session did not have")
