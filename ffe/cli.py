@@ -190,8 +190,11 @@ def arm(
 
     settings = _settings(config)
     names = [name for item in symbols for name in item.split(",") if name]
-    signed = sign(file, settings, names, connectors(settings, names, load_secrets(), Armed.LIVE), time.time_ns())
+    found = connectors(settings, names, load_secrets(), Armed.LIVE)
+    signed = sign(file, settings, names, found, time.time_ns())
     typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
+    for c in found:
+        typer.echo(f"At the start the id of the account at {c.venue} is asked for: {c.known_by}.")
 
 
 @app.command("config")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from ffe.book import ADOPTED, REMEMBERED, Book, Booked, BookState, day_of
+from ffe.book import ADOPTED, REMEMBERED, Book, Booked, BookState, against, day_of
 from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import fills
@@ -83,14 +83,14 @@ from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.guard import Guard, GuardState, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
-from ffe.risk.slots import Slots, SlotsState, Trade, Want, WantExit, WantProtect
+from ffe.risk.slots import UNPROTECTED, Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
 from ffe.session import Session
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, stop_of
 from ffe.strategy import Hears, View
 
 PROVE_EVERY: Nanos = 3 * SECOND  # between two reads of an account that is in doubt
-DAILY_LIMITS, ORDER_RATE = "daily limits", "order rate"  # latches of two controls
+DAILY_LIMITS, ORDER_RATE, PROTECTION = "daily limits", "order rate", "protection"  # latches of three controls
 NOTHING: frozenset[InstrumentId] = frozenset()
 
 
@@ -198,7 +198,7 @@ class Engine:
         self.day: int | None = None
         self._sequence = self._orders_made = 0
         self._calls: dict[tuple[str, OrderId | Venue], Call] = {}
-        self._silent_since: dict[Venue, Nanos] = {}
+        self.silent_since: dict[Venue, Nanos] = {}  # venues whose last call failed
         self._closed_until: dict[Venue, Nanos] = {}  # when a venue that wants no questions may be asked again
         self._ended: list[Ended] = []
         self._adopting: set[Venue] = set()  # venues whose next word of their account is taken over
@@ -486,6 +486,9 @@ class Engine:
         for outcome in self.slots.take_outcomes():
             self._draft.outcomes.append(outcome)
             self.memory.learn(outcome)
+            if outcome.cause == UNPROTECTED:  # the next would be bought and sold again for the costs alone
+                why = f"no stop could be placed for {outcome.instrument}"
+                self._latch(self.guard.brake, PROTECTION, why, answer.time)
 
     def _doubt_fill(self, answer: Filled, booked: tuple[Booked, ...]) -> None:
         """What we did not ask for is booked as it is, and a disagreement until the account is read."""
@@ -529,8 +532,8 @@ class Engine:
         self._draft.changes.append(Change("adopted", "", read.venue, "; ".join(self.book.breaks(read))))
         for id, qty in self.book.differences(read).items():
             ours, price = self.book.ours(id).qty, self.book.mark(id)
-            theirs = _against(qty, self.book.held(id) - ours)
-            by_hand = _against(qty - theirs, ours)
+            theirs = against(qty, self.book.held(id) - ours)
+            by_hand = against(qty - theirs, ours)
             if found := qty - by_hand:
                 self._learn_answer(Found(read.time, read.venue, None, Holding(id, found, price)))
             if by_hand:
@@ -558,7 +561,7 @@ class Engine:
         if isinstance(answer, Cancelled) and answer.venue_fault and answer.order is not None:
             self._calls.setdefault(("order", answer.order), Call(0, CallKind.ORDER, answer.time, breaker.openings))
         if isinstance(answer, Accepted) and self.slots.role(answer.order) in (Role.ENTRY, Role.EXIT):
-            self._silent_since.pop(answer.venue, None)
+            self.silent_since.pop(answer.venue, None)
             return  # the venue may still kill it: the call is worth what becomes of the order
         call = self._calls.pop(self._call_key(answer), None) or self._edges_call(answer)
         if isinstance(answer, Cancelled) and answer.order and (gone := self._calls.pop(("order", answer.order), None)):
@@ -570,11 +573,11 @@ class Engine:
         elif isinstance(answer, Failed) or (isinstance(answer, Cancelled) and answer.venue_fault):
             breaker.fail(call, answer.time)
             if isinstance(answer, Failed):  # one that kills an order has spoken
-                self._silent_since.setdefault(answer.venue, answer.time)
+                self.silent_since.setdefault(answer.venue, answer.time)
                 self._is_troubled = True
         else:
             breaker.succeed(call, answer.time)
-            self._silent_since.pop(answer.venue, None)
+            self.silent_since.pop(answer.venue, None)
         after = breaker.state(answer.time)
         if after is not before:
             self._is_troubled = True
@@ -602,12 +605,12 @@ class Engine:
     def is_proven(self, now: Nanos) -> bool:
         """Whether every venue spoke lately enough for its last proven positions to stand for the truth."""
         limit = self.rules.gate.unreachable_seconds * SECOND
-        return all(now - since <= limit for since in self._silent_since.values())
+        return all(now - since <= limit for since in self.silent_since.values())
 
     def _proving_queries(self, now: Nanos) -> list[Query]:
         """A half-open breaker asks before it lets an entry try; a venue that fell silent is asked until it speaks."""
         is_closed = all(breaker.state(now) is BreakerState.CLOSED for breaker in self.breakers.values())
-        suspects = {*self._silent_since, *self.guard.disagreements, *self._closed_until}
+        suspects = {*self.silent_since, *self.guard.disagreements, *self._closed_until}
         self._is_troubled = bool(suspects) or not is_closed
         doubted = [v for v, breaker in self.breakers.items() if breaker.needs_query(now) or v in suspects]
         asked = {v for v in self.breakers if ("query", v) in self._calls or now < self._closed_until.get(v, now)}
@@ -884,10 +887,7 @@ class Engine:
 
 
 def _is_venues_own(answer: Filled) -> bool:
-    """Whether the venue closed something by itself: its liquidation, or a stop that it attached to our entry."""
-    return answer.fill.cause is Cause.LIQUIDATION or (answer.ours is True and answer.fill.cause is Cause.STOP)
-
-
-def _against(qty: float, held: float) -> float:
-    """What of a signed quantity reduces a holding."""
-    return math.copysign(min(abs(qty), abs(held)), qty) if qty * held < 0.0 else 0.0
+    """Whether the venue took something by itself: its liquidation, a fee, or a stop that it attached to our entry."""
+    if answer.fill.cause is Cause.STOP:
+        return answer.ours is True
+    return answer.fill.cause in (Cause.LIQUIDATION, Cause.FEE)

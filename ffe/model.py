@@ -217,6 +217,7 @@ class Cause(StrEnum):
     TARGET = "target"
     LIQUIDATION = "liquidation"
     HAND = "by hand"  # no order of ours asked for it
+    FEE = "fee"  # the venue took a coin that is traded for the fee of another trade
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,3 +46,12 @@ def binance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 
     with at_binance(tmp_path_factory.mktemp("tls")) as pair:
         yield pair
+
+
+@pytest.fixture(scope="session")
+def coinbase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, ccxt.coinbase]]:
+    """A loopback Coinbase, whose venue a test exchanges, and ccxt's client of it."""
+    from tests.venues.client import at_coinbase
+
+    with at_coinbase(tmp_path_factory.mktemp("tls")) as pair:
+        yield pair

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,15 +151,6 @@ def test_financing_falls_at_17_new_york_threefold_on_wednesday() -> None:
     )
     assert [stamp(t) for t in times.tolist()] == winter + summer
     assert threefold.tolist() == [True, False, False, False, False]
-
-
-def test_real_euro_bars_lie_inside_forex_sessions(shared_data: Path) -> None:
-    import duckdb
-
-    query = f"SELECT epoch_ns(time) AS t FROM '{shared_data}/EUR_USD_H1_2020_2023.parquet'"
-    times = duckdb.sql(query).fetchnumpy()["t"]
-    hours = Hours.of("forex", int(times[0]), int(times[-1]))
-    assert all(hours.is_open(t) for t in times.tolist())
 
 
 def test_unknown_name_says_what_names_there_are() -> None:

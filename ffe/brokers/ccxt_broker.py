@@ -1,9 +1,11 @@
 """One spot account at any exchange that ccxt speaks to.
 
 Law: an entry is a limit at its collar that fills at once or not at all, so the venue itself holds the bound. A stop
-locks what it protects, so it makes way for an exit or for its successor, one at a time, and the engine is told. Only a
-stop rests: the engine watches the target. What has filled is read from the account's trades; an order's sums judge
-trades that are listed twice, and stand in for those that no list holds any longer.
+locks what it protects, so it makes way for an exit or for its successor, one at a time, and the engine is told; where
+the market does not trade it stays. Only a stop rests: the engine watches the target. What has filled is read from the
+account's trades, which are asked for when an order no longer rests as it did, and now and then besides: they are the
+dearest question of all. An order's sums judge trades that are listed twice, and stand in for those that no list holds
+any longer.
 """
 
 from __future__ import annotations
@@ -15,19 +17,34 @@ from typing import Any, TypeVar
 
 import ccxt
 
-from ffe.brokers.venue import USUAL, OpenOrder, Past, Placed, SecondLook, VenueBroker, cause_of, ticket_of
+from ffe.brokers.venue import (
+    ORDER_SECONDS,
+    QUESTION_SECONDS,
+    USUAL,
+    OpenOrder,
+    Past,
+    Placed,
+    RequestKind,
+    SecondLook,
+    VenueBroker,
+    cause_of,
+    ticket_of,
+)  # fmt: skip
 from ffe.errors import ConfigError
 from ffe.model import (
+    SECOND,
     AccountRead,
     Bars,
     Cancelled,
     CashFlow,
+    Cause,
     Currency,
     Enter,
     Exit,
     Failed,
     Fault,
     Fill,
+    Filled,
     Flow,
     Found,
     Heartbeat,
@@ -37,22 +54,27 @@ from ffe.model import (
     Known,
     Nanos,
     OrderId,
+    Price,
     Protect,
     Qty,
     Quotes,
     Report,
     Role,
     Side,
+    Symbol,
     Ticket,
     Universe,
     Venue,
 )  # fmt: skip
 from ffe.rounding import whole_lots
-from ffe.wire.ccxt_wire import MILLI, CcxtMarket, Short, Skewed, ask, told_wait
+from ffe.wire.ccxt_wire import CcxtMarket, Short, Skewed, ask, told_wait
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
+from ffe.wire.exchanges import MILLI, Budget, Reply, Terms, exchange_of
 
 T = TypeVar("T")
-Said = Mapping[str, object]  # one of ccxt's structures
+SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
+RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
+PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
 ENDED = {"canceled", "expired", "rejected"}
 
 
@@ -64,24 +86,35 @@ class CcxtBroker(VenueBroker):
         past: Past | None = None, look: SecondLook = USUAL,
     ) -> None:  # fmt: skip
         super().__init__(universe, venue, clock, CcxtMarket(client), past, look)
-        self.client = client
+        self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client)
+        self._longest = int(client.timeout)  # milliseconds, as configured
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
         self._since = dict.fromkeys(self._mine, since)
         self._horizon = universe.accounts[venue].horizon
         self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
+        self._scanned: dict[InstrumentId, Nanos] = {}  # when its trades were last asked for
+        self._rules_at: Nanos = -RULES_EVERY
+        self._fee_prices: dict[str, tuple[Nanos, Price]] = {}
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
         self._short: set[InstrumentId] = set()  # the account holds less of these than we were told of
 
     # ------------------------------------------------------------ asking
 
-    def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        said: T = super()._do(self._sent, call, *arguments, **named)
-        return said
+    def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        if kind is RequestKind.QUESTION:
+            self._budget.check()
+        seconds = ORDER_SECONDS if kind is RequestKind.ORDER else QUESTION_SECONDS
+        reply: T = super()._request(kind, self._send_within, int(seconds * 1000), call, *arguments, **named)
+        self._budget.note()
+        return reply
 
-    def _sent(self, call: Callable[..., T], *arguments: object) -> T:
+    def _send_within(self, milliseconds: int, call: Callable[..., T], *arguments: object) -> T:
         """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
+        if not self.client.markets:  # ccxt would ask for them within the first request, and they take longer
+            ask(self.client.load_markets)
+        self.client.timeout = min(self._longest, milliseconds)
         try:
             try:
                 return ask(call, *arguments)
@@ -92,6 +125,8 @@ class CcxtBroker(VenueBroker):
             raise Denied(f"the clocks differ: {error}") from error
         except Busy as error:
             raise told_wait(self.client, error) from error
+        finally:
+            self.client.timeout = self._longest
 
     def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         held, now = self._balances(), self.clock()
@@ -128,14 +163,19 @@ class CcxtBroker(VenueBroker):
         late."""
         now = self.clock()
         for instrument in self._mine.values():
+            resting: dict[str, Reply] = {}
             if live := [p for p in self._placed.values() if p.instrument == instrument.id and p.number]:
                 self._watched[instrument.id] = now + self._horizon
+                resting = {o["id"]: o for o in self._ask(self.client.fetch_open_orders, instrument.symbol)}
             if now < self._watched.get(instrument.id, 0):
-                self._collect(instrument)
+                if self._is_scan_due(instrument, now) or any(_has_moved(p, resting) for p in live):
+                    self._collect(instrument)
             elif self._watched.pop(instrument.id, None):
                 self._forget(instrument, now)
-            if live:
-                self._bury(instrument, live)
+            self._bury(live, resting)
+
+    def _is_scan_due(self, instrument: Instrument, now: Nanos) -> bool:
+        return now >= self._scanned.get(instrument.id, now - SCAN_EVERY) + SCAN_EVERY
 
     def _forget(self, instrument: Instrument, now: Nanos) -> None:
         """Nothing more can come of the orders that ended here."""
@@ -145,6 +185,7 @@ class CcxtBroker(VenueBroker):
     def _collect(self, instrument: Instrument, only: Placed | None = None) -> None:
         """Tell of the trades since the last that was told of, or take in those of one order without a word."""
         is_whole = only is None  # as long as nothing was left out, all before it need not be listed again
+        self._scanned[instrument.id] = self.clock()
         for trade in self._trades(instrument):
             try:
                 placed = self._owner(trade, instrument)
@@ -181,9 +222,11 @@ class CcxtBroker(VenueBroker):
         number = trade["order"]
         lost = [p for p in self._placed.values() if p.number is None and p.instrument == instrument.id]
         if lost and number not in self._by_number and not self._is_known(_name(trade, instrument)):
-            said = self._ask(self.client.fetch_order, number, instrument.symbol)["clientOrderId"]
+            since = self._since[instrument.id]
+            found = self._ask(self.exchange.order, self.client, number, lost[0].order.id, instrument.symbol, since)
+            name = found["clientOrderId"]
             for placed in lost:
-                if said and placed.order.id.startswith(said):  # a venue may keep only the beginning of an id
+                if name and placed.order.id.startswith(name):  # a venue may keep only the beginning of an id
                     self._number(placed, number)
         return self._by_number.get(number)
 
@@ -205,14 +248,48 @@ class CcxtBroker(VenueBroker):
         qty = float(trade["amount"]) * (1.0 if trade["side"] == "buy" else -1.0)
         if placed is not None and qty * placed.order.side < 0.0:
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: a trade on the other side of its order: {trade}")
-        return Fill(
-            _name(trade, instrument), instrument.id, qty, float(trade["price"]), float(trade["fee"]["cost"]),
-            Currency(trade["fee"]["currency"]), cause_of(placed),
-        )  # fmt: skip
+        name, price = _name(trade, instrument), float(trade["price"])
+        fee, currency = float(trade["fee"]["cost"]), Currency(trade["fee"]["currency"])
+        if currency not in (instrument.base, instrument.quote) and name not in self._seen:
+            fee, currency = self._fee_in_quote(instrument, name, fee, currency, abs(qty) * price), instrument.quote
+        return Fill(name, instrument.id, qty, price, fee, currency, cause_of(placed))
 
-    def _bury(self, instrument: Instrument, live: list[Placed]) -> None:
+    def _fee_in_quote(self, instrument: Instrument, name: str, fee: float, coin: Currency, value: float) -> float:
+        """A fee paid in a third coin (BNB at Binance) in the trade's quote currency, as a cost of the trade.
+
+        Its coins did not come from the trade's money: as much is booked as a deposit; where the run trades the coin
+        itself, they are taken out of that position. A price that cannot be had leaves the usual fee of the market.
+        """
+        price = self._fee_price(coin, instrument.quote)
+        cost = fee * price if math.isfinite(price) else value * instrument.fee
+        entry = f"{self._venue}-fee-{name}"
+        if entry not in self._past.seen:
+            self._take_from_outside(instrument, entry, fee, coin, cost)
+        return cost
+
+    def _take_from_outside(self, instrument: Instrument, entry: str, fee: float, coin: Currency, cost: float) -> None:
+        traded, now = self._by_base.get(coin), self.clock()
+        if traded is None or traded.quote != instrument.quote:
+            self._say(CashFlow(now, self._venue, None, Flow.DEPOSIT, cost, instrument.quote, entry=entry))
+            return
+        fill = Fill(entry, traded.id, -fee, cost / fee, 0.0, traded.quote, Cause.FEE)
+        self._say(Filled(now, self._venue, None, fill, True))
+
+    def _fee_price(self, coin: Currency, quote: Currency) -> Price:
+        """What a coin is worth, not older than a minute; NaN where the venue does not say."""
+        symbol, now = Symbol(f"{coin}/{quote}"), self.clock()
+        read_at, price = self._fee_prices.get(symbol, (now - PRICED_FOR, math.nan))
+        if now < read_at + PRICED_FOR:
+            return price
+        price = math.nan
+        if symbol in (self.client.markets or {}):
+            with suppress(Unclear, Denied):
+                price = float(self._ask(self.exchange.tickers, self.client, [symbol])[symbol]["last"] or math.nan)
+        self._fee_prices[symbol] = now, price
+        return price
+
+    def _bury(self, live: list[Placed], resting: Mapping[str, Reply]) -> None:
         """An order that rests no longer and has not filled was ended by the venue, or by somebody at it."""
-        resting = {order["id"] for order in self._ask(self.client.fetch_open_orders, instrument.symbol)}
         for placed in live:
             if placed.number in resting:
                 self._doubted.pop(placed.order.id, None)
@@ -235,7 +312,7 @@ class CcxtBroker(VenueBroker):
         """Whether what the venue once confirmed has not been listed for a whole horizon; less proves nothing."""
         return self.clock() >= self._doubted.setdefault(placed.order.id, self.clock()) + self._horizon
 
-    def _is_over(self, placed: Placed, found: Said, is_told: bool = True) -> bool:
+    def _is_over(self, placed: Placed, found: Reply, is_told: bool = True) -> bool:
         """Whether an order has ended and every trade of it is known: from the list, or, a horizon later, from its
         sums."""
         left = _filled(found) - placed.filled
@@ -268,9 +345,8 @@ class CcxtBroker(VenueBroker):
 
     def _order(self, placed: Placed) -> Any:
         """The venue's order: by its number, and where we never heard that by our own id."""
-        symbol, number = self._mine[placed.instrument].symbol, placed.number
-        said = {} if number else {"clientOrderId": placed.order.id}
-        found = self._ask(self.client.fetch_order, number, symbol, said)
+        symbol, since = self._mine[placed.instrument].symbol, self._since[placed.instrument]
+        found = self._ask(self.exchange.order, self.client, placed.number, placed.order.id, symbol, since)
         if not found["id"] or not found["status"] or found["filled"] is None:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {found['info']}")
         return found
@@ -318,39 +394,46 @@ class CcxtBroker(VenueBroker):
 
     # ------------------------------------------------------------ telling
 
-    def _place(self, order: Enter | Exit | Protect, kind: str, price: float | None, **more: object) -> None:
+    def _place(self, order: Enter | Exit | Protect, terms: Terms) -> None:
+        """Ask for an order. An answer with an id and no status is an acceptance: what became of it is looked up."""
         intent = order.approved.intent
         instrument, side = self._mine[intent.instrument], "buy" if intent.side > 0 else "sell"
         wanted = self._sellable(instrument, intent.qty) if isinstance(order, Exit) else intent.qty
         qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
         placed = self._placed[order.id] = Placed(ticket_of(order), float(qty))  # now: its answer may be lost
-        said, call = {"clientOrderId": order.id, **more}, self._ask if isinstance(order, Enter) else self._do
+        params = {**self.exchange.named(order.id), **terms.params}
+        call = self._commit if isinstance(order, Enter) else self._do
         try:
-            made = call(self.client.create_order, instrument.symbol, kind, side, placed.qty, price, said)
+            made = call(
+                self.client.create_order, instrument.symbol, terms.kind, side, placed.qty, terms.price, params
+            )  # fmt: skip
         except Denied as error:
             self._learn_rules(error)
             raise
-        if made["id"]:
-            self._number(placed, made["id"])
-        if not made["id"] or not made["status"]:
-            raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id or status: {made['info']}")
+        if not made["id"]:
+            raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id: {made['info']}")
         self._accept(placed, made["id"])
 
     def _learn_rules(self, error: Denied) -> None:
         """A refusal may mean that tick, lot or minimum have changed: ccxt cuts the next order to what holds now."""
-        if not (error.is_locked_out or isinstance(error, Busy)):
-            with suppress(Unclear, Denied):
-                self._ask(self.client.load_markets, True)
+        now = self.clock()
+        if error.is_locked_out or isinstance(error, Busy) or now < self._rules_at + RULES_EVERY:
+            return
+        self._rules_at = now
+        with suppress(Unclear, Denied):
+            self._ask(self.client.load_markets, True)
 
     def _enter(self, order: Enter) -> None:
-        self._place(order, "limit", order.collar, timeInForce="IOC")
+        self._place(order, self.exchange.entry(order.collar))
         self._look_again()
 
     def _exit(self, order: Exit) -> None:
-        for placed in self._resting(order.approved.intent.instrument):
+        if resting := self._resting(order.approved.intent.instrument):
+            self._check_trading(self._mine[order.approved.intent.instrument])
+        for placed in resting:
             self._make_way(placed, "makes way for an exit")
         try:
-            self._place(order, "market", None)
+            self._place(order, self.exchange.exit())
         except Short:
             self._short.add(order.approved.intent.instrument)
             with suppress(Unclear, Denied):
@@ -372,9 +455,10 @@ class CcxtBroker(VenueBroker):
         """A stop locks what it protects, so the old one has to go before the new one comes."""
         old = self._placed.get(order.replaces) if order.replaces else None
         if old is not None:
+            self._check_trading(self._mine[old.instrument])
             self._withdraw(old)
         try:
-            self._place(order, "market", None, stopLossPrice=order.stop)
+            self._place(order, self.exchange.stop(order.stop))
         except (Unclear, Denied) as error:
             if old is None:
                 raise
@@ -386,6 +470,18 @@ class CcxtBroker(VenueBroker):
             self._deny(order, order.id, error)
         else:
             self._say(Failed(self.clock(), self._venue, order.id, error.fault))
+
+    def _check_trading(self, instrument: Instrument) -> None:
+        """Before a stop is taken away: where the market does not trade, or no order is taken now, it stays.
+
+        An exit was refused in a halted market, and the stop that had made way for it could not be put back.
+        """
+        self._check_rate(RequestKind.ORDER)
+        reason = ""
+        with suppress(Unclear, Denied):  # what cannot be asked is no halt
+            reason = self._ask(self.exchange.halt, self.client, instrument.symbol)
+        if reason:
+            raise Unsent(f"{instrument.symbol} does not trade now: {reason}; its stop stays")
 
     def _make_way(self, placed: Placed, why: str) -> None:
         if self._withdraw(placed):
@@ -409,9 +505,8 @@ class CcxtBroker(VenueBroker):
         return True
 
     def _recall(self, placed: Placed) -> None:
-        symbol = self._mine[placed.instrument].symbol
-        said = {} if placed.number else {"clientOrderId": placed.order.id}
-        self._do(self.client.cancel_order, placed.number, symbol, said)
+        symbol, since = self._mine[placed.instrument].symbol, self._since[placed.instrument]
+        self._do(self.exchange.cancel, self.client, placed.number, placed.order.id, symbol, since)
 
     def _cancel(self, placed: Placed) -> None:
         self._recall(placed)
@@ -429,7 +524,13 @@ def _open_order(row: Any, instrument: Instrument) -> OpenOrder:
     return OpenOrder(instrument.id, row["id"], id, side, float(left), trigger, side is Side.SHORT)
 
 
-def _name(trade: Said, instrument: Instrument) -> str:
+def _has_moved(placed: Placed, resting: Mapping[str, Reply]) -> bool:
+    """Whether an order rests no longer as it is known to: there may be trades of it."""
+    found = resting.get(placed.number or "")
+    return found is None or _filled(found) > placed.filled
+
+
+def _name(trade: Reply, instrument: Instrument) -> str:
     return f"{instrument.symbol}-{trade['id']}"
 
 
@@ -440,5 +541,6 @@ def _is_whole(trade: Any) -> bool:
     return said and fee.get("cost") is not None and bool(fee.get("currency"))
 
 
-def _filled(order: Any) -> Qty:
-    return float(order["filled"])
+def _filled(order: Reply) -> Qty:
+    """What an order has traded; a resting one may leave it out."""
+    return float(order["filled"] or 0.0)

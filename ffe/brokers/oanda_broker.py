@@ -1,8 +1,9 @@
 """One OANDA account over its v20 REST API, with a client of our own.
 
 Law: every order of ours opens or closes trades of its own (OANDA's word for a lot of a position), so what was there
-before is never netted away. Stop and target rest on the trade itself and end with it. What has happened is read from
-the account's transactions since the last that was seen, never from an order's state; all numbers are strings.
+before is never netted away. An entry carries its stop, so its trade is never without one; then stop and target rest on
+the trade itself and end with it. What has happened is read from the account's transactions since the last that was
+seen, never from an order's state; all numbers are strings.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ffe.brokers.venue import USUAL, OpenOrder, Past, Placed, SecondLook, VenueBroker, cause_of, ticket_of
+from ffe.brokers.venue import (
+    ORDER_SECONDS,
+    QUESTION_SECONDS,
+    USUAL,
+    OpenOrder,
+    Past,
+    Placed,
+    SecondLook,
+    VenueBroker,
+    cause_of,
+    ticket_of,
+)  # fmt: skip
 from ffe.model import (
     AccountRead,
     Bars,
@@ -57,7 +69,7 @@ from ffe.wire.oanda_wire import (
 )
 
 LIQUIDATION = "MARKET_ORDER_MARGIN_CLOSEOUT"
-TARGET = "TAKE_PROFIT_ORDER"
+STOP, TARGET = "STOP_LOSS_ORDER", "TAKE_PROFIT_ORDER"
 BOUND = "BOUNDS_VIOLATION"  # the collar that the order itself carried
 FAULTS = {"INTERNAL_SERVER_ERROR", "INSUFFICIENT_LIQUIDITY", "MIGRATION"}  # the venue's own reasons
 REPLACED, LINKED = "CLIENT_REQUEST_REPLACED", "LINKED_TRADE_CLOSED"
@@ -74,6 +86,7 @@ class OandaBroker(VenueBroker):
     ) -> None:  # fmt: skip
         super().__init__(universe, venue, clock, OandaMarket(client), past, look)
         self.client, self.currency = client, universe.accounts[venue].currency
+        client.hurry(GET=QUESTION_SECONDS, POST=ORDER_SECONDS, PUT=ORDER_SECONDS)
         self._by_name = {i.symbol.replace("/", "_"): i for i in self._mine.values()}
         # The newest transaction that was taken in: after a restart everything since the oldest that is remembered, for
         # that is how trades, stops and targets came to be what they are; what was told is not told again.
@@ -84,7 +97,8 @@ class OandaBroker(VenueBroker):
             placed.order.id: placed for placed in self._placed.values() if placed.order.role is Role.PROTECT
         }
         self._levels: dict[str, tuple[Placed, str]] = {}  # resting stops and targets: number -> whose, on which trade
-        self._leaving: dict[str, tuple[Placed, Qty]] = {}  # closes without an answer: trade -> whose, how much
+        # Closes without an answer, oldest first: trade -> of which exit, how much. A lost one may be sent again.
+        self._leaving: dict[str, list[tuple[Placed, Qty]]] = {}
 
     # ------------------------------------------------------------ what has happened
 
@@ -176,7 +190,8 @@ class OandaBroker(VenueBroker):
             return
         if part_of(row, "tradeClose") and text_of(row, "reason") == "TRADE_CLOSE":
             trade = text_of(part_of(row, "tradeClose"), "tradeID")
-            placed, _ = self._leaving.pop(trade, (self._orphan(trade), 0.0))
+            lost = self._leaving.get(trade)
+            placed = lost.pop(0)[0] if lost else self._orphan(trade)
         if placed is not None:
             self._by_number[number] = placed
             placed.number = placed.number or number
@@ -268,17 +283,15 @@ class OandaBroker(VenueBroker):
 
     def _comes_too_late(self, trade: str) -> None:
         """A close without an answer has nothing left to close."""
-        placed, part = self._leaving.pop(trade, (None, 0.0))
-        if placed is None:
-            return
-        placed.qty -= part
-        is_over = placed.filled >= placed.qty - TINY
-        if is_over and self._placed.pop(placed.order.id, None) is not None:
-            self._say(Cancelled(self.clock(), self._venue, placed.order.id, "its trade has ended"))
+        for placed, part in self._leaving.pop(trade, []):
+            placed.qty -= part
+            is_over = placed.filled >= placed.qty - TINY
+            if is_over and self._placed.pop(placed.order.id, None) is not None:
+                self._say(Cancelled(self.clock(), self._venue, placed.order.id, "its trade has ended"))
 
     def _fill_of(self, row: Row, instrument: Instrument, placed: Placed | None) -> Fill:
         reason, pl, rate = text_of(row, "reason"), number_of(row, "pl"), None
-        cause = Cause.LIQUIDATION if reason == LIQUIDATION else cause_of(placed, reason == TARGET)
+        cause = _cause_of(reason, placed)
         if instrument.quote != self.currency and pl:
             rate = number_of(row, "gainQuoteHomeConversionFactor" if pl > 0.0 else "lossQuoteHomeConversionFactor")
         return Fill(
@@ -327,12 +340,19 @@ class OandaBroker(VenueBroker):
         instrument = self._mine[intent.instrument]
         qty = whole_lots(intent.qty, instrument.lot)
         self._placed[order.id] = Placed(ticket_of(order), qty)  # before it leaves: its answer may be lost
-        name = {"clientExtensions": {"id": order.id}, "tradeClientExtensions": {"id": order.id}}
-        said = self._ask(self.client.post, "orders", {"order": {
-            "type": "MARKET", "instrument": instrument.symbol.replace("/", "_"), "timeInForce": "IOC",
-            "units": written(qty * intent.side, instrument.lot), "priceBound": written(order.collar, instrument.tick),
-            "positionFill": "OPEN_ONLY", **name,
-        }})  # fmt: skip
+        body: Row = {
+            "type": "MARKET",
+            "instrument": instrument.symbol.replace("/", "_"),
+            "timeInForce": "IOC",
+            "units": written(qty * intent.side, instrument.lot),
+            "priceBound": written(order.collar, instrument.tick),
+            "positionFill": "OPEN_ONLY",
+            "clientExtensions": {"id": order.id},
+            "tradeClientExtensions": {"id": order.id},
+        }
+        if order.stop is not None:
+            body["stopLossOnFill"] = {"price": written(order.stop, instrument.tick), "timeInForce": "GTC"}
+        said = self._commit(self.client.post, "orders", {"order": body})
         self._accept(self._placed[order.id], _made(said))
         self._look_again()
 
@@ -360,15 +380,16 @@ class OandaBroker(VenueBroker):
         return {number: qty for number, (instrument, qty) in self._trades.items() if instrument == id}
 
     def _close(self, placed: Placed, trade: str, part: Qty, units: str) -> None:
-        self._leaving[trade] = placed, part
+        leaving = self._leaving.setdefault(trade, [])
+        leaving.append((placed, part))
         placed.qty += part
         try:
             number = _made(self._do(self.client.put, f"trades/{trade}/close", {"units": units}))
         except (Denied, NotThere) as error:
-            del self._leaving[trade]
+            leaving.remove((placed, part))
             placed.qty -= part
             raise error if isinstance(error, Denied) else Denied(f"nothing to reduce: {error}") from error
-        del self._leaving[trade]
+        leaving.remove((placed, part))
         self._by_number[number] = placed
         if placed.number is None:
             self._accept(placed, number)
@@ -470,7 +491,7 @@ class OandaBroker(VenueBroker):
 
     def _is_in_doubt(self, placed: Placed) -> bool:
         """Whether one of the closes of an exit has had no answer, or nobody knows how many of them left."""
-        return self._is_orphan(placed) or any(owner is placed for owner, _ in self._leaving.values())
+        return self._is_orphan(placed) or any(owner is placed for lost in self._leaving.values() for owner, _ in lost)
 
 
 def _before(name: str, venue: Venue) -> Iterator[int]:
@@ -487,6 +508,15 @@ def _made(said: Row) -> str:
     if cancelled and not said.get("orderFillTransaction") and _is_refusal(text_of(cancelled, "reason")):
         raise Denied(text_of(cancelled, "reason"))
     return number
+
+
+def _cause_of(reason: str, placed: Placed | None) -> Cause:
+    """Why a fill happened; a stop that no order of ours placed came with an entry, or from somebody's hand."""
+    if reason == LIQUIDATION:
+        return Cause.LIQUIDATION
+    if placed is None and reason == STOP:
+        return Cause.STOP
+    return cause_of(placed, reason == TARGET)
 
 
 def _closed(row: Row) -> dict[str, Row]:

@@ -1,9 +1,11 @@
 """What the adapters of live venues share: orders in, answers out, each once.
 
 Law: one request per order, never repeated, and never a new id for an old order. A request without a usable answer
-leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign errors become the three below in one
-function per adapter, and nothing else of the foreign client is caught. An entry leaves only if price, clock and
-decision are, at that moment, what it was decided on; what reduces risk is never held up by that.
+leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign errors become those of
+`ffe.wire.errors` in one function per adapter, and nothing else of the foreign client is caught. An entry leaves only if
+price, clock and decision are, at that moment, what it was decided on; what reduces risk is never held up by that. A
+rate limit holds up the requests of its own class, orders or questions, for as long as the venue said; an entry waits
+for both.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeVar
 
 from ffe.model import (
@@ -54,7 +57,14 @@ from ffe.wire.market import Market
 
 T = TypeVar("T")
 Order = Enter | Exit | Protect
-WAIT: Nanos = 10 * SECOND  # after a rate limit that does not say how long
+ORDER_SECONDS, QUESTION_SECONDS = 2.5, 2.0  # that a request may take; a hung one leaves a position without its stop
+
+
+class RequestKind(Enum):
+    """What a venue's rate limit holds up: the value is how long, where it does not say."""
+
+    ORDER = SECOND
+    QUESTION = 10 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ class VenueBroker(ABC):
         self._failed_at: Nanos | None = None  # the newest market at which asking what has happened failed
         self._is_unheard = False  # it failed, and since then no look has been answered
         self._is_answered = False  # since the look under way began
-        self._busy_until: Nanos = 0
+        self._busy_until = dict.fromkeys(RequestKind, 0)
         # Whether an entry may leave, asked at the last moment; as long as the answer is held, it is leaving.
         self.permit: Callable[[], AbstractContextManager[bool]] = always
 
@@ -198,20 +208,31 @@ class VenueBroker(ABC):
     # ------------------------------------------------------------ asking
 
     def _ask(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        """A question, or an entry: it waits while the venue wants to be left alone. What reduces risk does not."""
-        if self.clock() < self._busy_until:
-            raise Unsent("the venue wants no requests for now")
-        return self._do(call, *arguments, **named)
+        """A question."""
+        return self._request(RequestKind.QUESTION, call, *arguments, **named)
 
     def _do(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        """One request."""
+        """An order, or its cancellation."""
+        return self._request(RequestKind.ORDER, call, *arguments, **named)
+
+    def _commit(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        """An entry: it waits for whatever the venue has limited."""
+        self._check_rate(RequestKind.QUESTION)
+        return self._request(RequestKind.ORDER, call, *arguments, **named)
+
+    def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        self._check_rate(kind)
         try:
-            said = call(*arguments, **named)
+            reply = call(*arguments, **named)
         except Busy as error:
-            self._busy_until = self.clock() + (WAIT if error.wait is None else error.wait)
+            self._busy_until[kind] = self.clock() + (kind.value if error.wait is None else error.wait)
             raise
         self._is_answered = True
-        return said
+        return reply
+
+    def _check_rate(self, kind: RequestKind) -> None:
+        if self.clock() < (until := self._busy_until[kind]):
+            raise Unsent("the venue limits the rate of requests", until)
 
     # ------------------------------------------------------------ what a venue's language must give
 
@@ -344,14 +365,16 @@ class VenueBroker(ABC):
         """An order is refused for good; a question that may not be asked now has told nothing of what it is about."""
         if isinstance(order, Cancel | Query):
             now, is_query = self.clock(), isinstance(order, Query)
-            again = self._busy_until if now < self._busy_until else None
+            until = self._busy_until[RequestKind.QUESTION if is_query else RequestKind.ORDER]
+            again = until if now < until else None
             self._say(Failed(now, self._venue, about, Fault.RATE_LIMITED, is_query, again))
             if error.is_locked_out:
                 self._say(Rejected(self.clock(), self._venue, None, error.reason, True))
             return
         self._placed.pop(order.id, None)
-        if isinstance(error, Unsent):
-            self._say(Withheld(self.clock(), self._venue, order.id, error.reason))
+        if isinstance(error, Unsent | Busy):
+            again = error.again if isinstance(error, Unsent) else self._busy_until[RequestKind.ORDER]
+            self._say(Withheld(self.clock(), self._venue, order.id, error.reason, again=again))
             return
         self._say(Rejected(self.clock(), self._venue, about, error.reason, error.is_locked_out))
 

@@ -52,7 +52,7 @@ class Pace:
     idle: Nanos = 10 * SECOND  # all others, while their market is open
     settle: Nanos = SECOND // 2  # from a bar's close until it is asked for
     retry: Nanos = SECOND  # until it is asked for again
-    patience: Nanos = 5 * SECOND  # how long an instant waits for its last bars
+    patience: Nanos = 3 * SECOND  # how long an instant waits for its last bars; meanwhile no time passes
     clock: Nanos = 10 * MINUTE  # between two looks at the venue's clock, at the latest
     fresh: Nanos = 15 * MINUTE  # a bar that is later comes with the next instant: nothing is decided at it alone
     heartbeat: Nanos = SECOND  # between two looks at brokers, operator and time, at the longest
@@ -273,11 +273,18 @@ class Agenda:
         return Learnt(self.venue, now, False, answers=(Failed(now, self.venue, None, fault, True),))
 
     def denied(self, error: Denied, now: Nanos) -> Learnt:
-        """Left alone for a while, which is no failure; a key that is worth nothing is told of once: there is
-        no other before the next run."""
-        wait = error.wait if isinstance(error, Busy) and error.wait is not None else 0
-        self._not_before = now + max(wait, _later(self.pace.retry, self._refusals, LONGEST_BUSY))
-        self._refusals += 1
+        """A rate limit is no failure: the venue is asked again when it said, or, where it did not, later and later.
+
+        Ten refusals of three seconds each kept prices away for 80 s when the wait was doubled all the same. A key that
+        is worth nothing is told of once: there is no other before the next run.
+        """
+        stated = error.wait if isinstance(error, Busy) else None
+        if stated is None:
+            wait = _later(self.pace.retry, self._refusals, LONGEST_BUSY)
+            self._refusals += 1
+        else:
+            wait = max(stated, self.pace.retry)
+        self._not_before = now + wait
         if not error.is_locked_out or self._is_locked_out:
             return Learnt(self.venue, now, False)
         self._is_locked_out = True

@@ -5,7 +5,6 @@ A command is acknowledged once it was obeyed: the engine stepped it, and what it
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from threading import Thread
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ffe.live.life import Life, turned
 from ffe.live.link import Json, Link, Said
+from ffe.live.status import is_settled, protection, report
 from ffe.model import SECOND, Act, Command, InstrumentId, Nanos
-from ffe.risk.guard import TradingState
 from ffe.risk.slots import Trade
 
 if TYPE_CHECKING:
@@ -95,35 +94,12 @@ class Desk:
         if self._ends_at is None:
             self._ends_at = time + TO_PROTECT
             self.turn(Life.STOPPING)
-        if time >= self._ends_at or all(is_protected(trade) for trade in self.engine.slots.trades()):
+        if time >= self._ends_at or all(is_settled(trade) for trade in self.engine.slots.trades()):
             self.feed.stop()
 
     def status(self, time: Nanos) -> Said:
-        engine, book = self.engine, self.engine.book
-        return {
-            "time": time,
-            "life": self.life,
-            "state": engine.guard.state,
-            "why": engine.guard.why,
-            "equity": _known(book.equity),
-            "day_pnl": _known(book.day_pnl),
-            "unrealized_pnl": _known(sum(book.unrealised(venue) for venue in book.ledgers)),
-            "drawdown": _known(book.unit.drawdown),
-            "trades": [self._trade(trade) for trade in engine.slots.trades()],
-            "foreign": {id: held.qty for ledger in book.ledgers.values() for id, held in ledger.foreign.items()},
-            "waiting": [f"{item.instrument} {item.kind}" for item in engine.queue.items],
-            "breakers": {venue: breaker.state(time) for venue, breaker in engine.breakers.items()},
-            "skew_ms": {venue: _milli(self.feed.skew(venue)) for venue in engine.breakers},
-        }
-
-    def _trade(self, trade: Trade) -> Said:
-        position = self.engine.book.ours(trade.instrument)
-        return {
-            "slot": trade.slot, "instrument": trade.instrument, "side": trade.side.name.lower(), "qty": trade.qty,
-            "average": _known(trade.average), "stop": _known(trade.stop), "target": _known(trade.target),
-            "state": trade.state, "is_protected": is_protected(trade),
-            "unrealized_pnl": _known(self.engine.book.gain(trade.instrument, position)),
-        }  # fmt: skip
+        skews: Said = {venue: _milli(self.feed.skew(venue)) for venue in self.engine.breakers}
+        return {**report(self.engine, time), "life": self.life, "skew_ms": skews}
 
     def farewell(self) -> str:
         """How the account is left."""
@@ -131,19 +107,11 @@ class Desk:
         lines = [f"{t.instrument}: {t.side.name.lower()} {t.qty:g}, {_left(t)}" for t in trades]
         return "\n".join(["Stopped." + ("" if trades else " Nothing of ours is open."), *lines])
 
-    @property
-    def is_active(self) -> bool:
-        return self.engine.guard.state is TradingState.ACTIVE
-
-
-def is_protected(trade: Trade) -> bool:
-    """Flat, or behind a stop that the venue has confirmed, with nothing else under way."""
-    return trade.is_calm and trade.flights[0].rests if trade.qty else not trade.flights
-
 
 def _left(trade: Trade) -> str:
-    rests = trade.qty and is_protected(trade)
-    return f"its stop rests at the venue at {trade.stop:g}" if rests else f"NOT PROTECTED: {trade.state}"
+    """How an open trade is left: only what the venue has confirmed is called protected."""
+    rests = f"its stop rests at the venue at {trade.stop:g}"
+    return rests if protection(trade) == "rests" else f"NOT PROTECTED (its stop: {protection(trade)}): {trade.state}"
 
 
 def _read(said: Said, time: Nanos) -> Command | None:
@@ -152,10 +120,6 @@ def _read(said: Said, time: Nanos) -> Command | None:
     if act not in set(Act) or (act == Act.CLOSE and not isinstance(instrument, str)):
         return None
     return Command(time, Act(str(act)), str(said.get("by")), InstrumentId(str(instrument)) if instrument else None)
-
-
-def _known(x: float) -> Json:
-    return x if math.isfinite(x) else None
 
 
 def _milli(skew: Nanos | None) -> Json:

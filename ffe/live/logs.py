@@ -7,14 +7,17 @@ from pathlib import Path
 
 FOLDER = Path("logs")
 SAYS_TOO_MUCH = ("httpx2", "httpcore2", "urllib3", "ccxt")  # addresses, and accounts in them
+NOTICES = "ffe.live.notices"  # one line for each thing that a person must know
 
 
 def log_to(folder: Path = FOLDER) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file, screen = logging.FileHandler(folder / "live.log"), logging.StreamHandler()
     (folder / "live.log").chmod(0o600)
-    screen.setLevel(logging.WARNING)
+    screen.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == NOTICES)
+    screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, handlers=[file, screen], format=form)
+    file.setFormatter(logging.Formatter(form))
+    logging.basicConfig(level=logging.INFO, handlers=[file, screen])
     for name in SAYS_TOO_MUCH:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 VERIFIED_WITHIN_SECONDS = 10.0  # how long a regular end looks whether what stays open is protected
-FRESH_SECONDS = 3.0  # how old the engine's word on entries may be
 
 
 class Supervisor:
@@ -254,33 +253,17 @@ class Supervisor:
 
     def told(self) -> Said:
         """The status: the engine's newest word with its age, and what is known here."""
-        now = time.monotonic()
-        age = now - self.oversight.heard_at if self.status else None
-        stop = self.oversight.stop
+        now, stop = time.monotonic(), self.oversight.stop
         return {
             **self.status,
+            **({} if self._engine else {"obstacles": ["no engine runs"]}),
             "is_latched": not self.permit.is_given,
             "engine": self._engine.pid if self._engine else None,
-            "age_seconds": age,
-            "entries": self._entries(age),
+            "age_seconds": now - self.oversight.heard_at if self.status else None,
             "is_closing": self.oversight.job is Do.CLOSE,
             "stop_seconds": now - stop.since if stop else None,
             "remainder": stop.seen.text() if stop and stop.seen else None,
         }
-
-    def _entries(self, age: float | None) -> str:
-        """Whether entries may leave, by what is known since the last word of the engine."""
-        if not self.permit.is_given:
-            return "stopped: latched"
-        if self._engine is None:
-            return "stopped: no engine runs"
-        if age is None or age > FRESH_SECONDS:
-            return "not known: the engine has said nothing" + (f" for {age:.1f} s" if age is not None else " yet")
-        if (state := self.status.get("state")) != "active":
-            return f"stopped: {state or 'the engine is not ready'}"
-        breakers = self.status.get("breakers")
-        shut = [v for v, breaker in breakers.items() if breaker != "closed"] if isinstance(breakers, dict) else []
-        return f"stopped at {', '.join(shut)}: the breaker is open" if shut else "may leave"
 
     def _announce(self, text: str) -> None:
         """On the terminal as well; one that is gone, or a file that is full, holds up nobody."""

@@ -31,6 +31,7 @@ from ffe.live.life import Life
 from ffe.live.link import Link
 from ffe.live.locks import mark_of
 from ffe.live.logs import log_to
+from ffe.live.notices import Notices, NoticingJournal
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
 from ffe.live.rerun import restore
@@ -97,7 +98,8 @@ def trade(task: Task, link: Link) -> None:
         venues = Venues(parts.setup.universe, parts.brokers, parts.engine.gatekeeper.approvals)
         parts.desk.open()
         try:
-            run(merge(parts.feed, parts.desk, venues, _awaited(parts.engine)), parts.engine, venues, parts.journal)
+            events = merge(parts.feed, parts.desk, venues, _awaited(parts.engine))
+            run(events, parts.engine, venues, NoticingJournal(parts.journal, Notices(parts.engine)))
         finally:
             for broker in parts.brokers:
                 broker.stop(PATIENCE_SECONDS)

@@ -112,17 +112,17 @@ class Controls:
         self.restore(ControlState())
 
     def save(self) -> ControlState:
-        return ControlState(tuple(self._left), self._breaches, self._notional, self.passed)
+        return ControlState(tuple(self._left), self._breaches, self.notional, self.passed)
 
     def restore(self, state: ControlState) -> None:
         """Go on from where another left off, so that a restart makes nothing new again."""
         self._left = deque(state.left)
         self._ids = {id for left in self._left for id in left.ids}
-        self._breaches, self._notional, self.passed = state.breaches, state.notional, state.passed
+        self._breaches, self.notional, self.passed = state.breaches, state.notional, state.passed
 
     def roll(self) -> None:
         """A new UTC day."""
-        self._notional = 0.0
+        self.notional = 0.0
 
     def re_arm(self) -> None:
         self._breaches = ()
@@ -146,7 +146,7 @@ class Controls:
             self._ids.difference_update(self._left.popleft().ids)
         self._left.append(Left(now, intent.instrument, intent.side, intent.qty, entry.provider, entry.ids))
         self._ids.update(entry.ids)
-        self._notional += abs(self.book.value(intent.instrument, intent.qty))
+        self.notional += abs(self.book.value(intent.instrument, intent.qty))
 
     def overdrawn(self) -> str:
         """Why the day has lost too much: our trades, realised and not, net of what they paid."""
@@ -205,7 +205,7 @@ class Controls:
 
     def _day(self, entry: Entry) -> str:
         most = self.rules.max_day_notional
-        if most is not None and not (total := self._notional + self._value(entry)) <= most:
+        if most is not None and not (total := self.notional + self._value(entry)) <= most:
             return f"{total:.2f} traded today with it, at most {most:g}"
         return self.overdrawn()
 

@@ -57,9 +57,11 @@ from ffe.model import (
 from ffe.risk.limits import SlotRules, WatchRules
 from ffe.rounding import is_dust, to_tick
 
+UNPROTECTED = "stop could not be placed"
 RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
 ASK_SECONDS = (0, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
 LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
+FOLLOWS_AFTER: Nanos = SECOND  # a stop follows an entry that is still filling; a purchase can be 150 trades
 
 
 class SlotState(StrEnum):
@@ -154,6 +156,7 @@ class Trade(NamedTuple):
     covered_average: Price = 0.0
     tries: int = 0  # failed placements of the protection in a row
     beyond: bool = False  # one reading was beyond the stop
+    through: bool = False  # one reading was through the target
     retries: tuple[Retry, ...] = ()
     closing: str = ""  # why it is to be closed; empty: it is not
     cause: str = ""
@@ -326,7 +329,7 @@ class Slots:
         for trade in state.trades:
             if trade is not None:
                 flights = tuple(f.proven().doubted()._replace(rests=False) for f in trade.flights)
-                self._put(trade._replace(flights=flights, retries=(), beyond=False))
+                self._put(trade._replace(flights=flights, retries=(), beyond=False, through=False))
 
     def adopt(self, ticket: Ticket) -> None:
         """An order that somebody else sent for a trade of ours."""
@@ -383,7 +386,7 @@ class Slots:
         now, is_market = event.time, isinstance(event, Bars | Quotes)
         for trade in self.trades():
             if is_market:
-                trade = self._watched(trade, now)
+                trade = self._watched(trade, now, isinstance(event, Bars))
             if trade.is_calm:
                 continue
             trade = yield from self._questions(trade, now)
@@ -419,11 +422,15 @@ class Slots:
     def _needs_protection(self, trade: Trade, is_leaving: bool, now: Nanos) -> bool:
         """Whether no stop rests, or may yet rest, for the whole position."""
         protect = trade.flight(Role.PROTECT)
-        if is_leaving and (protect is None or trade.tries):
+        rests = protect is not None and protect.rests
+        if is_leaving and (not rests or trade.tries):
             return False  # a stop that rests follows what the exit has left; none is placed anew beside one
         if protect is not None and protect.unknown:
             return protect.is_lost(now)
-        return not trade.is_covered
+        if trade.is_covered:
+            return False
+        is_filling = trade.flight(Role.ENTRY) is not None
+        return protect is None or not is_filling or now >= protect.sent + FOLLOWS_AFTER
 
     def _may_repeat_exit(self, trade: Trade) -> bool:
         """Whether an exit may leave though an earlier one is lost.
@@ -441,8 +448,9 @@ class Slots:
             return True
         return abs(self.book.held(id) - self.book.ours(id).qty) <= instrument.lot
 
-    def _watched(self, trade: Trade, now: Nanos) -> Trade:
-        """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
+    def _watched(self, trade: Trade, now: Nanos, is_close: bool) -> Trade:
+        """The own watch: a second reading beyond the stop with nothing filled closes the trade, and so does one through
+        a target that cannot rest. A bar's close confirms itself: one odd quote once sold at a loss as a target."""
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
@@ -450,10 +458,11 @@ class Slots:
         beyond = fills.is_beyond_stop(mid, side, trade.stop, instrument.spread / 2.0)
         if beyond or trade.beyond:
             trade = self._put(trade._replace(beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
-        elif self._watches_target(instrument) and fills.is_through_target(
-            mid, side, trade.target, instrument.spread / 2.0
-        ):
-            trade = self._put(trade._replace(closing="target"))
+        elif self._watches_target(instrument):
+            through = fills.is_through_target(mid, side, trade.target, instrument.spread / 2.0)
+            if through or trade.through:
+                is_confirmed = through and (trade.through or is_close)
+                trade = self._put(trade._replace(through=through, closing="target" if is_confirmed else ""))
         return trade
 
     def _watches_target(self, instrument: Instrument) -> bool:
@@ -526,8 +535,9 @@ class Slots:
                 return trade.with_flight(flight._replace(unproven=flight.unknown))
             case Report(state=Known.NOT_FOUND):
                 gone = answer.time >= flight.sent + self.universe.accounts[answer.venue].horizon
-                unknown = flight.unknown or gone
-                return trade.with_flight(flight._replace(not_found=gone, unknown=unknown, unproven=True))
+                if gone and not flight.not_found:
+                    flight = flight.doubted()  # now the account has to be asked as well
+                return trade.with_flight(flight._replace(not_found=gone, unproven=True))
             case Rejected():
                 return self._refused(trade, flight, answer.time, None)
             case Withheld(again=again):
@@ -552,7 +562,7 @@ class Slots:
         if is_repeat:
             return trade  # a lost one that rests after all has the coins: that is no failure to protect
         is_spent = trade.tries + 1 >= self.watch.protect_tries
-        closing = trade.closing or ("stop could not be placed" if is_spent else "")
+        closing = trade.closing or (UNPROTECTED if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
 
     def _refused(self, trade: Trade, flight: Flight, now: Nanos, again: Nanos | None) -> Trade:

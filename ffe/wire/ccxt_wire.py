@@ -18,15 +18,14 @@ from ffe.model import (
     Nanos,
     Price,
     Quote,
-    Ratio,
     Symbol,
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
+from ffe.wire.exchanges import MILLI, Budget, Reply, exchange_of
 from ffe.wire.market import Candle
 
 T = TypeVar("T")
-MILLI: Nanos = 1_000_000
 LONGEST: Nanos = 7 * DAY  # of bars that are so long at every exchange: months are not, and some fortnights are not
 WINDOW = 100  # bars that an exchange shows at once, where ccxt does not know how many
 
@@ -40,25 +39,52 @@ class Short(Denied):
 
 
 def instruments(
-    client: ccxt.Exchange, venue: Venue, symbols: list[str], hours: str = "24/7", fee_in_base: bool = True,
-    spread: Ratio = 0.0, slippage: Ratio = 0.0,
-) -> tuple[Instrument, ...]:  # fmt: skip
-    """What the venue says of these markets: tick, lot, minimum and fee. A symbol it does not list raises Denied."""
+    client: ccxt.Exchange, venue: Venue, symbols: list[str], fee_in_base: bool = True
+) -> tuple[Instrument, ...]:
+    """What the venue says of these markets: tick, lot, minimum and fee. A symbol that it does not list, or that has no
+    tick or lot, raises Denied."""
     markets: Mapping[str, Any] = ask(client.load_markets)
-    found = []
-    for symbol in symbols:
-        if symbol not in markets:
-            raise Denied(f"{client.id} lists no {symbol}")
-        market = markets[symbol]
-        precision, limits = market["precision"], market["limits"]
-        found.append(Instrument(
-            venue, Symbol(symbol), AssetClass.CRYPTO, Currency(market["base"]), Currency(market["quote"]), hours,
-            tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
-            minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
-            spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
-            maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
-        ))  # fmt: skip
-    return tuple(found)
+    if unknown := [symbol for symbol in symbols if symbol not in markets]:
+        raise Denied(f"{client.id} lists no {', '.join(unknown)}")
+    return tuple(ask(_instrument, client, venue, markets[symbol], fee_in_base) for symbol in symbols)
+
+
+def _instrument(client: ccxt.Exchange, venue: Venue, market: Mapping[str, Any], fee_in_base: bool) -> Instrument:
+    limits = market["limits"]
+    return Instrument(
+        venue,
+        Symbol(market["symbol"]),
+        AssetClass.CRYPTO,
+        Currency(market["base"]),
+        Currency(market["quote"]),
+        "24/7",
+        tick=step_of(client, market, "price"),
+        lot=step_of(client, market, "amount"),
+        minimum_qty=limits["amount"]["min"] or 0.0,
+        minimum_notional=limits["cost"]["min"] or 0.0,
+        fee=market["taker"] or 0.0,
+        fee_in_base=fee_in_base,
+        fee_step=step_of(client, market, "quote") if market["precision"].get("quote") else 0.0,
+        maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
+    )
+
+
+def step_of(client: ccxt.Exchange, market: Mapping[str, Any], name: str) -> float:
+    """The grid of a market's prices ("price"), quantities ("amount") or money ("quote"), however ccxt counts it.
+
+    Significant digits are no grid: the 5 of bitfinex was read as a tick of 5, and every stop was rounded to 0.
+    """
+    precision = market["precision"].get(name)
+    if client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+        raise Denied(
+            f"{client.id} counts the {name} of {market['symbol']} in significant digits ({precision}), and a stop "
+            "needs a tick to lie on"
+        )
+    if precision is not None and client.precisionMode == ccxt.DECIMAL_PLACES:
+        precision = float(f"1e{-int(precision)}")
+    if precision is None or not 0.0 < precision < math.inf:
+        raise Denied(f"{client.id} names no step of the {name} of {market['symbol']}")
+    return float(precision)
 
 
 def _maxima(limits: Mapping[str, Any]) -> list[float | None]:
@@ -109,11 +135,25 @@ def _asked(call: Callable[..., T], *arguments: object) -> T:
         return call(*arguments)
     except (ccxt.BaseError, *UNCHECKED) as error:
         owner = getattr(call, "__self__", None)
-        client = getattr(owner, "client", owner)
-        if isinstance(client, ccxt.Exchange):
-            keys = client.apiKey, client.secret, client.password
-            error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
+        for client in (owner, getattr(owner, "client", None), *arguments):
+            if isinstance(client, ccxt.Exchange):
+                keys = client.apiKey, client.secret, client.password
+                error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
         raise
+
+
+def ask_in_time(client: ccxt.Exchange, call: Callable[..., T], *arguments: object) -> T:
+    """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
+    try:
+        try:
+            return ask(call, *arguments)
+        except Skewed:
+            ask(client.load_time_difference)
+            return ask(call, *arguments)
+    except Skewed as error:
+        raise Denied(f"the clocks differ: {error}") from error
+    except Busy as error:
+        raise told_wait(client, error) from error
 
 
 def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:
@@ -122,35 +162,33 @@ def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:
 
 
 class CcxtMarket:
-    """What one exchange shows to everybody: prices, complete bars, and its clock."""
+    """What one exchange shows to everybody: prices, complete bars, and its clock.
+
+    Once half of the venue's request budget is used, questions wait until the venue counts anew: the rest is for orders.
+    """
 
     def __init__(self, client: ccxt.Exchange) -> None:
-        self.client = client
+        self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client)
         lengths = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
         self._frames = {length: name for length, name in lengths.items() if length <= LONGEST}
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        self._budget.check()
         try:
-            return ask(call, *arguments)
+            reply = ask(call, *arguments)
         except Busy as error:
             raise told_wait(self.client, error) from error
+        self._budget.note()
+        return reply
 
     def time(self) -> Nanos:
         """What its clock says, or ours where it shows none."""
-        clock = self.client.fetch_time if self.client.has["fetchTime"] else self.client.milliseconds
-        return self._ask(lambda: int(clock())) * MILLI
+        return self._ask(self.exchange.time, self.client) * MILLI
 
     def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
-        return [Quote(instrument.id, self.price(instrument)) for instrument in instruments]
-
-    def price(self, instrument: Instrument) -> Price:
-        """The middle of bid and ask, or the last price where it shows none."""
-        said: Mapping[str, Any] = self._ask(self.client.fetch_ticker, instrument.symbol)
-        bid, ask_price = (float(said[side] or math.nan) for side in ("bid", "ask"))
-        price = (bid + ask_price) / 2.0 if bid <= ask_price else float(said["last"] or math.nan)
-        if said["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
-            raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {said['info']}")
-        return price
+        """The mids of now, asked for in one request."""
+        found = self._ask(self.exchange.tickers, self.client, [instrument.symbol for instrument in instruments])
+        return [Quote(instrument.id, _mid(found.get(instrument.symbol), instrument)) for instrument in instruments]
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
         """Bars that open in [since, until), oldest first: one page of them, complete or not."""
@@ -177,3 +215,13 @@ class CcxtMarket:
         if self.client.parse_json(self.client.last_http_response) is None:  # which ccxt makes no rows of, and no error
             raise Unclear(Fault.UNREADABLE, f"{self.client.id}: candles without JSON")
         return sorted(Candle(int(row[0]) * MILLI, *(float(value) for value in row[1:6])) for row in rows)
+
+
+def _mid(ticker: Reply | None, instrument: Instrument) -> Price:
+    """The middle of bid and ask, or the last price where the venue shows none."""
+    shown: Reply = ticker or {"symbol": None, "bid": None, "ask": None, "last": None, "info": "nothing"}
+    bid, ask_price = (float(shown[side] or math.nan) for side in ("bid", "ask"))
+    price = (bid + ask_price) / 2.0 if bid <= ask_price else float(shown["last"] or math.nan)
+    if shown["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
+        raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {shown['info']}")
+    return price

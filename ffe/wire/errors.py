@@ -25,7 +25,11 @@ class Denied(Exception):
 
 
 class Unsent(Denied):
-    """It never left, for a reason of our own: the venue has said nothing of it."""
+    """It never left, for a reason of our own: the venue has said nothing of it. again is from when on it may."""
+
+    def __init__(self, reason: str, again: Nanos | None = None) -> None:
+        super().__init__(reason)
+        self.again = again
 
 
 class Busy(Denied):

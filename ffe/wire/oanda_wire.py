@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from ffe.model import (
     HOUR,
     MINUTE,
     SECOND,
+    AccountKind,
     AssetClass,
     Currency,
     Fault,
@@ -28,6 +29,7 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
+from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingStop
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
 from ffe.wire.market import Candle
 
@@ -55,9 +57,14 @@ class OandaClient:
     ) -> None:  # fmt: skip
         headers, url = {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "UNIX"}, f"{address}/v3/accounts/"
         self._secrets = SecretStr(token), SecretStr(account)
+        self._seconds = dict.fromkeys(("GET", "POST", "PUT"), timeout)
         self._http = httpx2.Client(
             base_url=f"{url}{account}/", headers=headers, timeout=timeout, verify=trust or True, trust_env=False
         )
+
+    def hurry(self, **seconds: float) -> None:
+        """Give up on requests of these methods earlier."""
+        self._seconds = {method: min(most, seconds.get(method, most)) for method, most in self._seconds.items()}
 
     def get(self, path: str, **query: str) -> Row:
         return self._call("GET", path, params=query)
@@ -73,7 +80,7 @@ class OandaClient:
 
     def _call(self, method: str, path: str, **what: Any) -> Row:
         try:
-            reply = self._http.request(method, path, **what)
+            reply = self._http.request(method, path, timeout=self._seconds[method], **what)
         except httpx2.TimeoutException as error:
             raise Unclear(Fault.TIMEOUT, str(error)) from error
         except httpx2.RequestError as error:
@@ -119,6 +126,47 @@ def _instrument(venue: Venue, symbol: str, row: Row) -> Instrument:
         tick=float(f"1e-{whole_of(row, 'displayPrecision')}"), lot=float(f"1e-{whole_of(row, 'tradeUnitsPrecision')}"),
         minimum_qty=number_of(row, "minimumTradeSize"), margin_rate=number_of(row, "marginRate"), shortable=True,
     )  # fmt: skip
+
+
+def account_report(client: OandaClient, symbols: Sequence[str], now: Callable[[], Nanos]) -> AccountReport:
+    """Ask once. Unclear or Denied where summary, instruments or prices are not answered.
+
+    OANDA does not say what a token may do. Its fees are in the spread, or in the settings.
+    """
+    account = row_of(client.get("summary"), "account")
+    currency = Currency(text_of(account, "currency"))
+    listed = {text_of(row, "name").replace("_", "/") for row in rows_of(client.get("instruments"), "instruments")}
+    tradeable, clock = _tradeable(client, [symbol for symbol in symbols if symbol in listed], now)
+    return AccountReport(
+        kind=AccountKind.MARGIN,
+        currency=currency,
+        markets=tuple(
+            MarketReport(
+                Symbol(symbol),
+                problem="" if symbol in listed else f"OANDA lists no {symbol} for this account",
+                kind=AccountKind.MARGIN,
+                halt="" if tradeable.get(symbol) else "it is closed",
+                closes_regularly=True,
+                stops=frozenset({RestingStop.MARKET}),
+            )
+            for symbol in symbols
+        ),
+        held={currency: balance} if (balance := number_of(account, "balance")) > 0.0 else {},
+        clock=clock,
+    )
+
+
+def _tradeable(
+    client: OandaClient, symbols: Sequence[str], now: Callable[[], Nanos]
+) -> tuple[dict[str, bool], ClockReading | None]:
+    """Which pairs can be traded now, and the venue's clock."""
+    if not symbols:
+        return {}, None
+    asked = now()
+    reply = client.get("pricing", instruments=",".join(symbol.replace("/", "_") for symbol in symbols))
+    reading = ClockReading(asked, _nanos(text_of(reply, "time")), now())
+    prices = rows_of(reply, "prices")
+    return {text_of(row, "instrument").replace("_", "/"): row.get("tradeable") is not False for row in prices}, reading
 
 
 class OandaMarket:

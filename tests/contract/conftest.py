@@ -22,10 +22,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if kind is LoopbackBinance:
         yield kind(*request.getfixturevalue("binance"))
     elif kind is LoopbackOanda:
-        description = request.getfixturevalue("shared_data") / "oanda-v20-openapi.json"
         pair = Instrument("EUR_USD", half_spread=Decimal(0))
         with (
-            Oanda(description, lambda: START, instruments=[pair], fill_on_next_price=True) as venue,
+            Oanda(lambda: START, instruments=[pair], fill_on_next_price=True) as venue,
             closing(OandaClient("loopback", venue.id, venue.url, timeout=2.0)) as client,
         ):
             yield kind(venue, client)

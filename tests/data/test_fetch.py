@@ -348,8 +348,8 @@ def test_a_process_that_was_killed_in_the_middle_goes_on_where_it_stopped(cache:
 
 
 @pytest.fixture
-def oanda(shared_data: Path) -> Iterator[tuple[Oanda, Market]]:
-    with Oanda(shared_data / "oanda-v20-openapi.json", lambda: NOW) as venue:
+def oanda() -> Iterator[tuple[Oanda, Market]]:
+    with Oanda(lambda: NOW) as venue:
         venue.price("EUR_USD", "1.10000", "1.10010")
         client = OandaClient("loopback", venue.id, venue.url)
         yield venue, OandaMarket(client)

@@ -29,6 +29,7 @@ from ffe.model import (
     Bars,
     Command,
     Currency,
+    Heartbeat,
     Instrument,
     Nanos,
     Query,
@@ -110,6 +111,16 @@ class Stage:
     def ticks(self, count: int, **how: float) -> Told:
         return Told(tuple(pair for _ in range(count) for pair in self.tick(**how).steps))
 
+    def beats(self, seconds: int, btc: float | None = None) -> Told:
+        """The venue trades, and the engine learns the time and no price."""
+        told = []
+        for _ in range(seconds):
+            self.now += SECOND
+            self.venue.price("BTCUSDT", btc or self.last["BTC/USDT"])
+            told += self._play(Heartbeat(self.now))
+            self.check()
+        return Told(tuple(told))
+
     def minutes(self, count: float) -> Told:
         return self.ticks(round(count * MINUTE / TICK))
 
@@ -132,7 +143,7 @@ class Stage:
         self.fault(*faults)
         return self.tick(buy(self.btc, qty=qty))
 
-    def _play(self, market: Bars | Quotes):
+    def _play(self, market: Bars | Quotes | Heartbeat):
         return self._run(merge(Moment(market), self.operator, self.venues, self.engine.awaited))
 
     def _run(self, events: Iterator) -> list:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.engine import Engine, run
@@ -22,6 +21,7 @@ from ffe.hours import Hours
 from ffe.model import (
     DAY,
     MINUTE,
+    SECOND,
     Account,
     AccountKind,
     AccountRead,
@@ -35,6 +35,7 @@ from ffe.model import (
     Event,
     Exit,
     Failed,
+    Heartbeat,
     Instrument,
     Nanos,
     Protect,
@@ -121,6 +122,16 @@ class Stage:
     def _bar(self, i: Instrument, began: Nanos, open: float) -> Bar:
         close = self.last[i.symbol]
         return Bar(i.id, MINUTE, began, self.clock.time, open, max(open, close), min(open, close), close, 1e6)
+
+    def beats(self, seconds: int) -> Told:
+        """Time passes, and the engine learns of no price."""
+        told = []
+        for _ in range(seconds):
+            self.clock.time += SECOND
+            self.trade()
+            told += self.play(Moment(Heartbeat(self.clock.time))).steps
+            self.check()
+        return Told(tuple(told))
 
     def minutes(self, count: int) -> Told:
         told = [self.minute() for _ in range(count)]
@@ -243,12 +254,12 @@ ACCOUNT_OF_OURS = Account(VENUE, AccountKind.MARGIN, USD)
 
 @contextmanager
 def staged(
-    shared_data: Path, *symbols: str, rules: Rules | None = None, faults: Iterable[Fault] = (), timeout: float = 2.0,
+    *symbols: str, rules: Rules | None = None, faults: Iterable[Fault] = (), timeout: float = 2.0,
     opens: bool = True, next_price: bool = False, foreign: tuple[tuple[str, int], ...] = (), balance: str = "100000",
 ) -> Iterator[Stage]:  # fmt: skip
     """A stage whose first minute has passed; next_price lets market orders wait for the price after."""
-    description, clock = shared_data / "oanda-v20-openapi.json", Clock()
-    with Oanda(description, clock, instruments=LISTED, token=TOKEN, fill_on_next_price=False, balance=balance) as venue:
+    clock = Clock()
+    with Oanda(clock, instruments=LISTED, token=TOKEN, fill_on_next_price=False, balance=balance) as venue:
         for symbol, mid in PRICES.items():
             venue.mid(symbol.replace("/", "_"), str(mid))
         client = OandaClient(TOKEN, venue.id, venue.url, timeout=timeout, trust=TRUST)

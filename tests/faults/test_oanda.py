@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -33,6 +32,7 @@ from ffe.model import (
     Nanos,
     Rejected,
     Report,
+    Withheld,
 )  # fmt: skip
 from ffe.risk.guard import TradingState
 from ffe.wire.errors import Denied, Unclear
@@ -83,9 +83,9 @@ sending = pytest.mark.parametrize("on", SENDING.values(), ids=SENDING.keys())
 
 
 @pytest.fixture
-def stage(shared_data: Path) -> Iterator[Set]:
+def stage() -> Iterator[Set]:
     with ExitStack() as stack:
-        yield lambda *symbols, **how: stack.enter_context(staged(shared_data, *symbols, **how))
+        yield lambda *symbols, **how: stack.enter_context(staged(*symbols, **how))
 
 
 def entered(stage: Set, *faults: venue.Fault, **how: object) -> Stage:
@@ -148,10 +148,12 @@ def test_f1_an_exit_that_is_lost_leaves_again_under_another_name(stage: Set) -> 
     gone(s)
 
 
-def test_f1_a_stop_that_is_lost_is_placed_once_it_is_proven_gone(stage: Set) -> None:
+def test_f1_stop_that_is_lost_is_placed_again_within_seconds(stage: Set) -> None:
     s = stage(faults=[NoReply(PROTECT, drops=True)])
     s.minute(None, s.buy())
-    assert s.slots() == {EUR: "unknown"} and not s.stops()
+    assert s.slots() == {EUR: "unknown"} and s.stops() == [(1.225, 10_000.0)], "the one that came with the entry"
+    s.beats(2)
+    assert len(s.requests(PROTECT)) == 2
     s.minutes(3)
     assert s.slots() == {EUR: "open"} and s.stops() == [(1.225, 10_000.0)]
 
@@ -311,7 +313,7 @@ def test_f10_an_account_with_a_hole_has_told_nothing(stage: Set, on: On, path: s
 def test_f11_too_many_requests_is_no_failure_and_sends_nothing_twice(stage: Set) -> None:
     s = stage(faults=[HttpError(POST_ORDER, 429, retry_after=10)])
     s.minute(None, s.buy())
-    assert [a.locked_out for a in s.answers(Rejected)] == [False] and s.slots() == {}
+    assert [a.again for a in s.answers(Withheld)] == [s.clock.time + 10 * SECOND] and s.slots() == {}
     assert s.failures == 0 and len(s.requests(POST_ORDER)) == 1
     s.minute()
     gone(s)

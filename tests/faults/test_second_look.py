@@ -7,7 +7,6 @@ winds the stage's clock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import ccxt
 import pytest
@@ -39,8 +38,8 @@ def stage(binance: tuple[Server, ccxt.binance]) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def oanda(shared_data: Path) -> Iterator[stage_oanda.Stage]:
-    with staged(shared_data) as made:
+def oanda() -> Iterator[stage_oanda.Stage]:
+    with staged() as made:
         yield made
 
 

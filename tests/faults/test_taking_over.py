@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import ccxt
 import pytest
@@ -141,21 +140,21 @@ AT_OANDA = {
 
 
 @pytest.mark.parametrize(("first", "name"), list(enumerate(AT_OANDA, 1)))
-def test_at_oanda_another_takes_over_at_many_moments(shared_data: Path, first: int, name: str) -> None:
+def test_at_oanda_another_takes_over_at_many_moments(first: int, name: str) -> None:
     for at in (*range(first, 75, 17), 31, 33):
-        takes_over_at_oanda(shared_data, name, at)
+        takes_over_at_oanda(name, at)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", AT_OANDA)
-def test_at_oanda_another_takes_over_at_every_moment(shared_data: Path, name: str) -> None:
+def test_at_oanda_another_takes_over_at_every_moment(name: str) -> None:
     at = 1
-    while takes_over_at_oanda(shared_data, name, at):
+    while takes_over_at_oanda(name, at):
         at += 1
 
 
-def takes_over_at_oanda(shared_data: Path, name: str, at: int) -> bool:
-    with staged(shared_data, EUR, faults=AT_OANDA[name]) as stage:
+def takes_over_at_oanda(name: str, at: int) -> bool:
+    with staged(EUR, faults=AT_OANDA[name]) as stage:
         is_cut = dies_in(stage, lambda: story_at_oanda(stage), at)
         ends_well_at_oanda(stage, at)
     return is_cut

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import ccxt
 
@@ -37,7 +36,7 @@ from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
 from ffe.session import Session
 from tests.faults import stage_binance, stage_oanda
-from tests.faults.stage_binance import COINS, virtual_time
+from tests.faults.stage_binance import COINS, PATIENCE, virtual_time
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
 from tests.story.scene import buy
 from tests.venues.play import symbol_of
@@ -148,6 +147,7 @@ class Scene:
 class AtBinance(Scene):
     def __init__(self, stage: stage_binance.Stage) -> None:
         self.stage, self.venue = stage, stage.venue
+        stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
         self.foreign = {i.base: stage.at_venue(i.base) - stage.engine.book.ours(i.id).qty for i in stage.universe}
         super().__init__(stage.universe, "USDT", stage.engine.save())
         self.begun = len(self.venue.requests)
@@ -240,8 +240,8 @@ def at_binance(
 
 
 @contextmanager
-def at_oanda(shared_data: Path, *symbols: str, foreign: tuple[tuple[str, int], ...] = ()) -> Iterator[AtOanda]:
-    with staged(shared_data, EUR, GBP, foreign=foreign, timeout=0.3) as stage:
+def at_oanda(*symbols: str, foreign: tuple[tuple[str, int], ...] = ()) -> Iterator[AtOanda]:
+    with staged(EUR, GBP, foreign=foreign, timeout=0.3) as stage:
         for symbol in symbols or (EUR,):
             stage.minute(None, stage.buy(symbol))
         stage.minutes(2)

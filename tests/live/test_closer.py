@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 
 import ccxt
 import pytest
@@ -424,37 +423,37 @@ def test_position_whose_stop_was_hit_meanwhile_is_flat(binance: Binance) -> None
 # ---------------------------------------------------------------- OANDA
 
 
-def test_positions_at_oanda_are_closed_and_nothing_rests(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR, GBP) as scene:
+def test_positions_at_oanda_are_closed_and_nothing_rests() -> None:
+    with at_oanda(EUR, GBP) as scene:
         scene.close()
         assert scene.is_flat() and not scene.stage.stops(EUR) and not scene.stage.stops(GBP)
         assert scene.sequence() == ["PUT close", "PUT close"] and scene.longest_naked == 0
 
 
 @pytest.mark.parametrize("drops", [True, False])
-def test_lost_exit_at_oanda_is_repeated_at_once(shared_data: Path, drops: bool) -> None:
+def test_lost_exit_at_oanda_is_repeated_at_once(drops: bool) -> None:
     """A close names its trade: it can close no more than that, and its stop rests on."""
-    with at_oanda(shared_data) as scene:
+    with at_oanda() as scene:
         scene.stage.script(NoReply(CLOSE, False, drops=drops))
         took = scene.close()
         assert took <= 10 * SECOND and scene.is_flat() and scene.longest_naked == 0
 
 
-def test_exit_at_oanda_whose_answer_is_lost_is_found(shared_data: Path) -> None:
-    with at_oanda(shared_data) as scene:
+def test_exit_at_oanda_whose_answer_is_lost_is_found() -> None:
+    with at_oanda() as scene:
         scene.stage.script(NoReply(CLOSE, True, drops=True))
         scene.close()
         assert scene.sequence() == ["PUT close"] and scene.is_flat()
 
 
-def test_foreign_trade_at_oanda_is_neither_closed_nor_keeps_a_stop_from_being_done(shared_data: Path) -> None:
-    with at_oanda(shared_data, foreign=(("EUR/USD", 7_000),)) as scene:
+def test_foreign_trade_at_oanda_is_neither_closed_nor_keeps_a_stop_from_being_done() -> None:
+    with at_oanda(foreign=(("EUR/USD", 7_000),)) as scene:
         scene.close(10 * SECOND)
         assert scene.is_flat() and [trade.units for trade in scene.stage.foreign] == [7_000]
 
 
-def test_trade_that_somebody_opened_since_keeps_no_stop_at_oanda_from_being_done(shared_data: Path) -> None:
-    with at_oanda(shared_data) as scene:
+def test_trade_that_somebody_opened_since_keeps_no_stop_at_oanda_from_being_done() -> None:
+    with at_oanda() as scene:
         scene.stage.somebody_trades(EUR, 3_000)
         scene.stage.somebody_trades(GBP, 2_000)
         scene.close(10 * SECOND)
@@ -462,8 +461,8 @@ def test_trade_that_somebody_opened_since_keeps_no_stop_at_oanda_from_being_done
 
 
 @pytest.mark.parametrize("on", [SUMMARY, OPEN_POSITIONS])
-def test_questions_without_answers_do_not_hold_up_an_exit_at_oanda(shared_data: Path, on: object) -> None:
-    with at_oanda(shared_data) as scene:
+def test_questions_without_answers_do_not_hold_up_an_exit_at_oanda(on: object) -> None:
+    with at_oanda() as scene:
         scene.stage.script(HttpError(on.every(), status=503))  # type: ignore[attr-defined]
         one = scene.liquidator()
         assert not one.is_closed() and scene.is_flat()
@@ -471,15 +470,15 @@ def test_questions_without_answers_do_not_hold_up_an_exit_at_oanda(shared_data: 
         assert one.is_closed()
 
 
-def test_stop_at_oanda_that_somebody_took_away_is_put_back(shared_data: Path) -> None:
-    with at_oanda(shared_data) as scene:
+def test_stop_at_oanda_that_somebody_took_away_is_put_back() -> None:
+    with at_oanda() as scene:
         scene.venue.cancel_all("CLIENT_REQUEST", "STOP_LOSS")
         (eur,) = secured(scene, rounds=2).values()
         assert eur is Standing.PROTECTED and scene.is_covered(scene.stage[EUR].id) and not scene.is_flat()
 
 
-def test_position_at_oanda_is_not_said_to_be_protected_without_an_answer(shared_data: Path) -> None:
-    with at_oanda(shared_data) as scene:
+def test_position_at_oanda_is_not_said_to_be_protected_without_an_answer() -> None:
+    with at_oanda() as scene:
         one = scene.liquidator()
         assert set(one.secure(True).values()) == {Standing.PROTECTED}
         one.timer.sleep(SECOND)

@@ -66,9 +66,9 @@ def past(now: Nanos) -> Iterator[Bar]:
 
 
 @contextmanager
-def street(folder: Path, shared_data: Path) -> Iterator[OandaStreet]:
+def street(folder: Path) -> Iterator[OandaStreet]:
     pair, ends = Instrument(PAIR), threading.Event()
-    with Oanda(shared_data / "oanda-v20-openapi.json", time.time_ns, instruments=[pair], token=TOKEN) as venue:
+    with Oanda(time.time_ns, instruments=[pair], token=TOKEN) as venue:
         venue.bars(PAIR, past(time.time_ns()))
         venue.mid(PAIR, "1.25")
         market = threading.Thread(target=moves, args=(venue, ends), daemon=True)
@@ -101,8 +101,8 @@ def is_safe(status: dict) -> bool:
 
 
 @pytest.mark.slow
-def test_a_session_at_oanda_is_killed_recovers_and_ends_protected(tmp_path: Path, shared_data: Path) -> None:
-    with street(tmp_path, shared_data) as at:
+def test_a_session_at_oanda_is_killed_recovers_and_ends_protected(tmp_path: Path) -> None:
+    with street(tmp_path) as at:
         with session(at, "Holds", "--interval", "5s", symbols="EUR/USD") as one:
             one.until(is_safe)
             held = at.at_oanda.held(PAIR)

@@ -336,8 +336,9 @@ def test_only_what_can_be_sold_is_held(ours: float, held_: float) -> None:
 
 
 def test_what_lies_on_the_other_side_of_our_trade_is_not_held() -> None:
+    """An exit that filled by more than was sent."""
     held = holdings()
-    held.apply(fill(-0.8, None, "by hand"))
+    held.apply(fill(-0.8))
     assert held.book.ours(BTC).qty == pytest.approx(-0.3) and held.held(BTC) == 0.0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import ccxt
 import pytest
 
@@ -56,8 +54,8 @@ def test_open_orders_at_binance_are_listed_whoever_sent_them(binance: Binance) -
         assert dict(shown.positions) == {BTC: pytest.approx(0.0999)} and not shown.is_empty
 
 
-def test_open_orders_at_oanda_are_listed_whoever_sent_them(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR) as scene:
+def test_open_orders_at_oanda_are_listed_whoever_sent_them() -> None:
+    with at_oanda(EUR) as scene:
         rests(scene, GBP, 500, "1.4")
         eur, gbp = scene.stage[EUR].id, scene.stage[GBP].id
         found = {(o.instrument, o.side, o.qty, o.reduces, o.stop is not None) for o in scene.reader().read().orders}
@@ -67,14 +65,14 @@ def test_open_orders_at_oanda_are_listed_whoever_sent_them(shared_data: Path) ->
         }  # fmt: skip
 
 
-def test_stop_of_ours_at_oanda_is_listed_under_our_own_id(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR) as scene:
+def test_stop_of_ours_at_oanda_is_listed_under_our_own_id() -> None:
+    with at_oanda(EUR) as scene:
         stops = [order for order in scene.reader().read().orders if order.stop is not None]
         assert [order.id in scene.left.ids() for order in stops] == [True]
 
 
-def test_orders_of_other_instruments_at_oanda_are_not_the_sessions(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR) as scene:
+def test_orders_of_other_instruments_at_oanda_are_not_the_sessions() -> None:
+    with at_oanda(EUR) as scene:
         rests(scene, "USD/JPY", 500, "140.0")
         scene.stage.somebody_trades("AUD/USD", 700)
         scene.venue._account.begin("0")
@@ -102,8 +100,8 @@ def test_open_order_without_a_number_is_no_reading(binance: Binance) -> None:
 
 
 @pytest.mark.parametrize("on", [SUMMARY, PENDING, OPEN_TRADES])
-def test_reading_at_oanda_that_is_not_whole_is_none(shared_data: Path, on: object) -> None:
-    with at_oanda(shared_data) as scene:
+def test_reading_at_oanda_that_is_not_whole_is_none(on: object) -> None:
+    with at_oanda() as scene:
         scene.stage.script(HttpError(on.every(), status=503))  # type: ignore[attr-defined]
         with pytest.raises(NoReading, match="oanda does not say"):
             scene.reader().read()
@@ -120,29 +118,29 @@ def test_dust_is_shown_and_is_nothing_that_can_be_sold(binance: Binance) -> None
 # ---------------------------------------------------------------- everything
 
 
-def test_everything_at_oanda_is_closed_and_cancelled(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR, foreign=(("GBP/USD", 7_000), ("EUR/USD", 3_000))) as scene:
+def test_everything_at_oanda_is_closed_and_cancelled() -> None:
+    with at_oanda(EUR, foreign=(("GBP/USD", 7_000), ("EUR/USD", 3_000))) as scene:
         rests(scene, GBP, 500, "1.4")
         sweep(scene).close()
         assert scene.venue.held("EUR_USD") == scene.venue.held("GBP_USD") == 0
         assert not [order for order in scene.venue.orders.values() if order.state == "PENDING"]
 
 
-def test_short_trade_at_oanda_is_closed_by_a_purchase(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR, foreign=(("GBP/USD", -7_000),)) as scene:
+def test_short_trade_at_oanda_is_closed_by_a_purchase() -> None:
+    with at_oanda(EUR, foreign=(("GBP/USD", -7_000),)) as scene:
         sweep(scene).close()
         assert scene.venue.held("GBP_USD") == 0
 
 
-def test_everything_at_oanda_keeps_stops_until_their_trades_are_closed(shared_data: Path) -> None:
+def test_everything_at_oanda_keeps_stops_until_their_trades_are_closed() -> None:
     """They rest on the trades and end with them."""
-    with at_oanda(shared_data, EUR) as scene:
+    with at_oanda(EUR) as scene:
         sweep(scene).close()
         assert scene.sequence() == ["PUT close"]
 
 
-def test_everything_at_oanda_is_tried_until_the_venue_shows_flat(shared_data: Path) -> None:
-    with at_oanda(shared_data, EUR) as scene:
+def test_everything_at_oanda_is_tried_until_the_venue_shows_flat() -> None:
+    with at_oanda(EUR) as scene:
         scene.stage.script(NoReply(CLOSE.at(1, 2), False, drops=True))
         sweep(scene).close()
         assert scene.venue.held("EUR_USD") == 0

@@ -1,8 +1,9 @@
 """Engine and simulated venue against fifty lines of plain Python that know neither: every fill to the bit, and equity.
 
 Random markets lie on a coarse grid of prices and the ratios are powers of two, so that opens, stops and targets meet
-exactly. Real ones are whole series of hourly bars under a moving-average cross that reverses. No limit binds: what is
-compared is what the market gives. A decision at a bar with a gap behind it is dropped: the market may be closed then.
+exactly. Whole series of hours, synthetic and real, are played under a moving-average cross that reverses. No limit
+binds: what is compared is what the market gives. A decision at a bar with a gap behind it is dropped: the market may be
+closed then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ffe.data.sources import from_parquet
 from ffe.engine import Engine, run
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
+from ffe.feeds.synthetic import synthetic
 from ffe.hours import Hours, instant
 from ffe.ports import Written
 from ffe.research.operator import ScriptedOperator
@@ -144,7 +146,7 @@ def test_random_markets_fill_as_the_oracle_says_to_the_bit(
     assert_same(played(series, decisions, t, on_margin), play(bars, decisions, t, CASH, on_margin), on_margin)
 
 
-# ---------------------------------------------------------------- real ones
+# ---------------------------------------------------------------- whole series of hours
 
 
 def crosses(closes: list[float], fast: int, slow: int) -> list[int | None]:
@@ -156,18 +158,14 @@ def crosses(closes: list[float], fast: int, slow: int) -> list[int | None]:
     return [None, *(side if side and side != before else None for before, side in pairwise(sides))]
 
 
-REAL = [
+SERIES = [
     ("BTC", m.AssetClass.CRYPTO, False, Terms(0.5, 0.0001, 0.0005, 0.001, 0.0005, 0.02, 0.03)),
     ("ETH", m.AssetClass.CRYPTO, True, Terms(8.1, 0.0002, 0.0005, 0.001, 0.0005, 0.015, 0.015)),
     ("EUR", m.AssetClass.FOREX, True, Terms(9_999.0, 0.00006, 0.0001, 0.00002, 0.0005, 0.002, 0.002)),
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "on_margin", "terms"), REAL, ids=[row[0] for row in REAL])
-def test_real_hours_fill_as_the_oracle_says_to_the_bit(
-    shared_data: Path, name: str, kind: m.AssetClass, on_margin: bool, terms: Terms
-) -> None:
-    series = from_parquet(shared_data / f"{name}_USD_H1_2020_2023.parquet", instrument(terms, kind), m.HOUR)
+def assert_hours_fill_as_the_oracle_says(series: Series, on_margin: bool, terms: Terms) -> None:
     follows = np.append(series.open_time[1:] == series.close_time[:-1], False).tolist()
     decisions = [side if on else None for side, on in zip(crosses(series.close.tolist(), 12, 48), follows, strict=True)]
     decisions = [max(side, side * on_margin) if side else side for side in decisions]  # on spot a short is a close
@@ -176,3 +174,16 @@ def test_real_hours_fill_as_the_oracle_says_to_the_bit(
     answer = play(bars, decisions, terms, CASH, on_margin)
     assert_same(played(series, decisions, terms, on_margin), answer, on_margin)
     assert {fill.cause for fill in answer[0]} == {"entry", "exit", "stop", "target"} and answer[1] > 0
+
+
+@pytest.mark.parametrize(("kind", "on_margin", "terms"), [row[1:] for row in SERIES], ids=[row[0] for row in SERIES])
+def test_synthetic_hours_fill_as_the_oracle_says_to_the_bit(kind: m.AssetClass, on_margin: bool, terms: Terms) -> None:
+    wild = 100 * terms.stop  # some bars hold both stop and target
+    (series,) = synthetic([instrument(terms, kind)], m.HOUR, START, 365 * 24, seed=1, volatility=wild)
+    assert_hours_fill_as_the_oracle_says(series, on_margin, terms)
+
+
+def test_real_hours_fill_as_the_oracle_says_to_the_bit(shared_data: Path) -> None:
+    for name, kind, on_margin, terms in SERIES:
+        series = from_parquet(shared_data / f"{name}_USD_H1_2020_2023.parquet", instrument(terms, kind), m.HOUR)
+        assert_hours_fill_as_the_oracle_says(series, on_margin, terms)

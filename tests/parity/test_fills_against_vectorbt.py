@@ -16,9 +16,10 @@ import pytest
 from ffe.config import Settings
 from ffe.data.barset import BarSet, Series
 from ffe.data.sources import from_parquet
-from ffe.hours import Hours
+from ffe.feeds.synthetic import synthetic
+from ffe.hours import Hours, instant
 from ffe.indicators import compare, on_edge, sma
-from ffe.model import DAY, HOUR, Cause, Filled
+from ffe.model import DAY, HOUR, AssetClass, Cause, Filled
 from ffe.records.encode import decode_event
 from ffe.records.reader import lines
 from ffe.research.backtest import backtest
@@ -93,12 +94,10 @@ def vectorbt(series: Series, side: pd.Series[float], qty: float) -> tuple[list[T
     return list(zip(*columns, strict=True)), portfolio.value().to_numpy()
 
 
-@pytest.mark.parametrize(("name", "qty"), [("BTC", 1.25), ("ETH", 20.0), ("EUR", 100_000.0)])
-def test_trades_and_equity_are_those_of_vectorbt(shared_data: Path, tmp_path: Path, name: str, qty: float) -> None:
-    series = from_parquet(shared_data / f"{name}_USD_H1_2020_2023.parquet", FREE.instrument(f"{name}/USD"), HOUR)
-    bars, is_forex = BarSet((series,)), name == "EUR"
+def assert_same(series: Series, qty: float, records: Path) -> None:
+    bars, is_forex = BarSet((series,)), series.instrument.asset_class is AssetClass.FOREX
     start = int(series.open_time[0]) // DAY * DAY + DAYS_BEFORE * DAY
-    result = backtest(Cross(qty=qty, is_forex=is_forex), bars, FREE, start=start, records=tmp_path)
+    result = backtest(Cross(qty=qty, is_forex=is_forex), bars, FREE, start=start, records=records)
     run = series.between(start, int(series.close_time[-1]))
     side = crosses(bars.frame("close"), is_forex).iloc[-len(run) :, 0]
     ours, (theirs, equity) = trades(result, run), vectorbt(run, side, qty)
@@ -106,3 +105,19 @@ def test_trades_and_equity_are_those_of_vectorbt(shared_data: Path, tmp_path: Pa
     np.testing.assert_allclose(np.array(ours), np.array(theirs), rtol=1e-12)
     at_closes = result.equity.loc[pd.DatetimeIndex(run.close_time.view("M8[ns]"), tz="UTC")]
     np.testing.assert_allclose(at_closes, equity, rtol=1e-9)
+    assert len(ours) > 50
+
+
+QUANTITIES = {"BTC": 1.25, "ETH": 20.0, "EUR": 100_000.0}
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_synthetic_trades_and_equity_are_those_of_vectorbt(tmp_path: Path, name: str) -> None:
+    (series,) = synthetic([FREE.instrument(f"{name}/USD")], HOUR, instant("2023-01-01"), 365 * 24, seed=1)
+    assert_same(series, QUANTITIES[name], tmp_path)
+
+
+def test_real_trades_and_equity_are_those_of_vectorbt(shared_data: Path, tmp_path: Path) -> None:
+    for name, qty in QUANTITIES.items():
+        path = shared_data / f"{name}_USD_H1_2020_2023.parquet"
+        assert_same(from_parquet(path, FREE.instrument(f"{name}/USD"), HOUR), qty, tmp_path / name)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 
 import ccxt
 import numpy as np
@@ -232,10 +231,10 @@ def test_a_session_at_binance_decides_what_its_backtest_decided(
 
 
 @pytest.mark.slow
-def test_a_session_at_oanda_decides_what_its_backtest_decided(shared_data: Path) -> None:
+def test_a_session_at_oanda_decides_what_its_backtest_decided() -> None:
     pairs = [Instrument(f"{base}_USD", half_spread=Decimal(0)) for base in ("EUR", "GBP", "AUD", "NZD")]
     with (
-        Oanda(shared_data / "oanda-v20-openapi.json", clock := Clock(), instruments=pairs) as venue,
+        Oanda(clock := Clock(), instruments=pairs) as venue,
         closing(OandaClient("loopback", venue.id, venue.url)) as client,
     ):
         assert_same(*both(at_oanda(venue, clock, client), seed=2), reverses=True)

@@ -91,7 +91,7 @@ def test_nothing_leaves_before_flat_is_proven() -> None:
     told = [scene.bar() for _ in range(5)]
     entries = [len(each.of(Enter)) for each in told]
     exits = [len(each.of(Exit)) for each in told]
-    assert (exits, entries) == ([1, 0, 0, 0, 0], [0, 0, 1, 0, 0])
+    assert (exits, entries) == ([1, 0, 0, 0, 0], [0, 1, 0, 0, 0])
     assert scene.ours(EUR) < 0.0
     assert len({order.id for order in scene.told.orders if isinstance(order, Exit)}) == 2
 

@@ -56,10 +56,10 @@ def test_an_entry_that_never_arrived_holds_its_slot_until_proven_gone(fault: Fau
     """Bars of a minute; the venue's horizon is ninety seconds."""
     scene = entered(NoAnswer(1, accepted=False, fault=fault), interval=MINUTE)
     held = [scene.slots()]
-    for _ in range(3):
+    for _ in range(2):
         scene.bar()
         held.append(scene.slots())
-    assert held == [{0: (BTC.id, "unknown")}] * 3 + [{}]
+    assert held == [{0: (BTC.id, "unknown")}] * 2 + [{}], "60 s, and then beyond the horizon"
     known = [a.state for a in scene.told.answers if isinstance(a, Report)]
     assert known == [Known.NOT_FOUND] * 4 and isinstance(scene.told.answers[-1], AccountRead)
     assert len(scene.told.of(Enter)) == 1 and scene.at_venue(BTC) == 0.0
@@ -75,11 +75,13 @@ def test_while_it_is_unknown_its_instrument_and_its_slot_are_taken() -> None:
 def test_it_is_not_gone_while_the_positions_disagree() -> None:
     """Nobody finds the order, and yet the venue holds what it would have bought."""
     scene = entered(Timeout(1), interval=MINUTE)
-    scene.bars(2)
+    scene.bar()
+    lost = Report(scene.now + 91 * SECOND, COINS, scene.told.of(Enter)[0].id, Known.NOT_FOUND)
     cash = (("USD", scene.engine.book.cash(COINS, USD)),)
-    scene.step(AccountRead(scene.now, COINS, None, cash, ((BTC.id, 100.0),)))
+    scene.engine.step(lost)
+    scene.engine.step(AccountRead(lost.time, COINS, None, cash, ((BTC.id, 100.0),)))
     assert scene.slots() == {0: (BTC.id, "unknown")}
-    scene.step(AccountRead(scene.now, COINS, None, cash, ()))
+    scene.engine.step(AccountRead(lost.time, COINS, None, cash, ()))
     assert not scene.slots()
 
 
@@ -229,11 +231,12 @@ def test_a_question_that_may_not_be_asked_now_is_no_failure_of_the_venue() -> No
 def test_beyond_the_horizon_a_venue_that_disagrees_latches() -> None:
     """The order is not found, and the account holds what only that order could have bought."""
     scene = entered(Timeout(1), interval=MINUTE)
-    scene.bars(2)
-    read = AccountRead(scene.now, COINS, None, ((USD, 90_000.0),), ((BTC.id, 100.0),))
-    assert scene.slots() == {0: (BTC.id, "unknown")}
-    told = scene.step(*[replace(read, time=scene.now)] * 3)
-    assert [c.after for c in told.changes if c.what == "latch reconciliation"] == ["halted"]
+    scene.bar()
+    beyond = scene.now + 91 * SECOND
+    scene.engine.step(Report(beyond, COINS, scene.told.of(Enter)[0].id, Known.NOT_FOUND))
+    read = AccountRead(beyond, COINS, None, ((USD, 90_000.0),), ((BTC.id, 100.0),))
+    changes = [change for _ in range(3) for change in scene.engine.step(read).changes]
+    assert [c.after for c in changes if c.what == "latch reconciliation"] == ["halted"]
     assert scene.slots() == {0: (BTC.id, "unknown")}, "what is not proven gone holds its slot"
 
 

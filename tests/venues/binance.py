@@ -5,35 +5,61 @@
         exchange = ccxt.binance({**ccxt_config(), "session": authority.session(server.port)})
         venue.price("BTCUSDT", 50_000.0)
 
-The account keeps the truth; what a fault does to a request or to its answer stands in `faults`. The clock is an
-argument, ids are counters, and nothing happens between two calls: what arrives late arrives before the next one.
+What is not of this protocol stands in `venue`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
+import json
+import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from ffe.model import Bar, Nanos
-from tests.venues.faults import Asked, Fault, balance_rows
-from tests.venues.matching import ZERO, Account, Balance, Kind, Market, Order, Refused, Side, Trade, cut, exact
+from tests.venues.faults import Asked, Fault
+from tests.venues.matching import ZERO, Account, Kind, Market, Order, Reason, Rejected, Side, Trade, cut, exact
 from tests.venues.server import Json, Reply, Request
+from tests.venues.venue import DAY, MINUTE, MS, SECOND, Refused, Venue
 
-MS, SECOND, MINUTE, DAY = 10**6, 10**9, 60 * 10**9, 86_400 * 10**9
 HOST = "api.binance.com"
+WALLET = "/sapi/v1/"  # where the rest of an account is asked for
 MARKETS = tuple(Market(f"{base}USDT", base, "USDT") for base in ("BTC", "ETH", "SOL", "BNB"))
 INTERVALS = {"1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"}
 STRIKES = 5  # requests beyond the limit before the address is banned
 BAN: Nanos = 120 * SECOND
+LEGAL_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
+REFUSALS: Mapping[Reason, tuple[int, str, int]] = {
+    Reason.CLOSED: (-1013, "Market is closed.", 400),
+    Reason.FUNDS: (-2010, "Account has insufficient balance for requested action.", 400),
+    Reason.NO_BOOK: (-1112, "No orders on book for symbol.", 400),
+    Reason.TICK: (-1013, "Filter failure: PRICE_FILTER", 400),
+    Reason.STEP: (-1013, "Filter failure: LOT_SIZE", 400),
+    Reason.TOO_SMALL: (-1013, "Filter failure: LOT_SIZE", 400),
+    Reason.TOO_LARGE: (-1013, "Filter failure: LOT_SIZE", 400),
+    Reason.MARKET_TOO_LARGE: (-1013, "Filter failure: MARKET_LOT_SIZE", 400),
+    Reason.VALUE_TOO_SMALL: (-1013, "Filter failure: NOTIONAL", 400),
+    Reason.VALUE_TOO_LARGE: (-1013, "Filter failure: NOTIONAL", 400),
+    Reason.TRIGGERS: (-2010, "Order would trigger immediately.", 400),
+    Reason.CROSSES: (-2010, "Order would immediately match and take.", 400),
+    Reason.RELATION: (-2010, "The relationship of the prices for the orders is not correct.", 400),
+    Reason.NOT_FOUND: (-2013, "Order does not exist.", 400),
+    Reason.TOO_MANY: (-1003, "Too many requests queued.", 429),
+    Reason.MAINTENANCE: (-1016, "System is under maintenance.", 503),
+}
+MESSAGES = {code: message for code, message, _ in REFUSALS.values()} | {
+    -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
+    -1008: "Server is currently overloaded with other requests. Please try again in a few minutes.",
+    -1013: "Filter failure: NOTIONAL",
+    -2010: "Account has insufficient balance for requested action.",
+    -2011: "Unknown order sent.",
+    -2015: "Invalid API-key, IP, or permissions for action.",
+}
 
 Params = Mapping[str, str]
 Row = TypeVar("Row")
@@ -52,8 +78,11 @@ class Route:
     is_signed: bool = True
 
 
-class Binance:
-    """One account at the venue. Every attribute without an underscore may be changed or read by a test at any time."""
+class Binance(Venue):
+    """One account at the venue."""
+
+    EXECUTED = ("status", "executedQty", "cummulativeQuoteQty")
+    PRICES = ("lastPrice", "bidPrice", "askPrice")
 
     def __init__(
         self, markets: Iterable[Market] = MARKETS, cash: Mapping[str, float] | None = None, *,
@@ -61,138 +90,58 @@ class Binance:
         fee_asset: str | None = None, half_spread: float = 0.0, weight_limit: int = 6_000,
         key: str = "key", secret: str = "secret",
     ) -> None:  # fmt: skip
-        self.clock, self.weight_limit = clock, weight_limit
-        self.faults: list[Fault] = list(faults)
-        self.met: Counter[str] = Counter()  # faults, by name
-        self.requests: list[Asked] = []
-        self.skew: Nanos = 0  # how far the venue's clock is ahead of ours
+        super().__init__(clock, faults)
+        self.weight_limit = weight_limit
         self.account = Account(
             markets, cash or {"USDT": 100_000.0}, self.now, fee=fee, fee_asset=fee_asset, half_spread=half_spread
         )
-        self.checks_time = True  # off for a virtual clock that the client does not follow
-        self.is_revoked = False
+        self.may_trade = self.key_may_trade = True  # the account, and the key that opens it
+        self.permissions: list[Json] = ["SPOT"]
+        self.order_types: list[Json] = [*Kind]  # of every market
+        self.burns_bnb = fee_asset == "BNB"
+        self.has_wallet = True  # a testnet has none
         self.banned_until: Nanos = 0
-        self.id_length: int | None = None  # how far client ids are kept
-        self.entered: list[Order] = []  # by the present request
-        self.hidden: dict[int, Nanos] = {}  # orders that no query finds before this time
-        self.bars: dict[tuple[str, str], list[Bar]] = {}
         self._key, self._secret = key, secret
-        self._lock = threading.RLock()
-        self._late: list[tuple[Nanos, Callable[[], Json]]] = []
         self._minute, self._used, self._strikes = 0, 0, 0
         self._routes = self._map()
 
-    # ------------------------------------------------------------ for the test
-
-    def now(self) -> Nanos:
-        return self.clock() + self.skew
-
-    def price(self, symbol: str, mid: float) -> None:
-        """Let the market trade at this price, and what rests there work."""
-        with self._present() as account:
-            account.move(symbol, exact(mid))
-
-    @property
-    def fill_on_next_price(self) -> bool:
-        """Whether market orders wait for the next price, as they wait for the next open in a replay."""
-        return self.account.fill_on_next_price
-
-    @fill_on_next_price.setter
-    def fill_on_next_price(self, waits: bool) -> None:
-        self.account.fill_on_next_price = waits
-
-    @property
-    def orders(self) -> list[Order]:
-        with self._present() as account:
-            return list(account.orders.values())
-
-    @property
-    def trades(self) -> list[Trade]:
-        with self._present() as account:
-            return list(account.trades)
-
-    @property
-    def balances(self) -> dict[str, Balance]:
-        with self._present() as account:
-            return account.balances()
-
-    def open_orders(self, symbol: str | None = None) -> list[Order]:
-        with self._present() as account:
-            return account.open_orders(symbol)
-
-    def change(self, symbol: str, **changes: object) -> None:
-        """Change a market's filters, or halt it: change("BTCUSDT", is_trading=False)."""
-        with self._present() as account:
-            account.markets[symbol] = replace(account.markets[symbol], **changes)  # type: ignore[arg-type]
-
-    def cancel_all(self) -> None:
-        """End every order, unasked."""
-        with self._present() as account:
-            for order in account.open_orders():
-                account.cancel(order)
-
-    def trade_by_hand(self, symbol: str, side: Side, qty: float) -> None:
-        """Somebody else trades on this account, at the market."""
-        with self._present() as account:
-            account.place(Order(0, f"web_{len(account.orders)}", symbol, side, Kind.MARKET, exact(qty)))
-
     # ------------------------------------------------------------ requests
 
-    def __call__(self, request: Request) -> Reply:
-        with self._present():
-            params = dict(parse_qsl(f"{request.query}&{request.body}", keep_blank_values=True))
-            public = {name: value for name, value in params.items() if name != "signature"}
-            asked = Asked(self.now(), request.method, request.path.removeprefix("/api/v3/"), public)
-            self.requests.append(asked)
-            faults, known = self._met(asked), len(self.account.orders)
-            reply = self._answer(request, asked, faults)
-            self.account.parts, self.account.then_cancel = (), False  # a script is for this request alone
-            self.entered = list(self.account.orders.values())[known:]
-            for fault in faults:
-                reply = fault.after(self, reply)
-            return replace(reply, headers={"X-MBX-USED-WEIGHT-1M": str(self._used), **reply.headers})
+    def read(self, request: Request) -> Asked:
+        params = dict(parse_qsl(f"{request.query}&{request.body}", keep_blank_values=True))
+        public = {name: value for name, value in params.items() if name != "signature"}
+        words = (request.method, request.path.removeprefix("/api/v3/"), params.get("type", ""))
+        return Asked(self.now(), *words[:2], public, (words,))
 
-    def _met(self, asked: Asked) -> list[Fault]:
-        """The faults that this request meets; the list keeps what is left of each."""
-        met = [fault for fault in self.faults if fault.meets(asked)]
-        self.met.update(fault.name for fault in met)
-        self.faults = [left for fault in self.faults if (left := fault.counted(asked)) is not None]
-        return met
+    def route(self, request: Request, asked: Asked) -> Callable[[], Json]:
+        route = self._routes.get((asked.method, asked.endpoint))
+        if route is None or (asked.endpoint.startswith(WALLET) and not self.has_wallet):
+            raise Refused(None, "Not found", 404)
+        self._weigh(route.weight)
+        if route.is_signed:
+            self._authenticate(request, asked.params)
+        return lambda: route.answer(asked.params)
 
-    def _answer(self, request: Request, asked: Asked, faults: Sequence[Fault]) -> Reply:
-        try:
-            for fault in faults:
-                fault.before(self, asked)
-            route = self._routes.get((asked.method, asked.endpoint))
-            if route is None:
-                return Reply(b"<html>Not found</html>", 404, {"Content-Type": "text/html"})
-            self._weigh(route.weight)
-            if route.is_signed:
-                self._authenticate(request, asked.params)
-            delays = [fault.late for fault in faults if fault.late is not None]
-            if delays:
-                self._late.append((self.now() + max(delays), lambda: route.answer(asked.params)))
-            is_lost = bool(delays) or any(fault.is_lost for fault in faults)
-            return Reply(None if is_lost else route.answer(asked.params))
-        except Refused as refusal:
-            return Reply({"code": refusal.code, "msg": refusal.message}, refusal.status, refusal.headers)
+    def refused(
+        self,
+        why: Reason | int | str | None,
+        message: str = "",
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Refused:
+        code, usual, usual_status = REFUSALS[why] if isinstance(why, Reason) else (why, MESSAGES.get(why, ""), 400)
+        return Refused(code, message or usual, status or usual_status, headers)
 
-    @contextmanager
-    def _present(self) -> Iterator[Account]:
-        """The account for one caller at a time, after all that is due by now."""
-        with self._lock:
-            self._arrive()
-            yield self.account
+    def worded(self, refused: Refused, asked: Asked | None) -> Reply:
+        return Reply({"code": refused.code, "msg": refused.message}, refused.status, refused.headers)
 
-    def _arrive(self) -> None:
-        """What was late and is due by now arrives; nobody hears what comes of it."""
-        due = [arrive for at, arrive in self._late if at <= self.now()]
-        self._late = [(at, arrive) for at, arrive in self._late if at > self.now()]
-        for arrive in due:
-            try:
-                arrive()
-            except Refused:
-                continue  # the client stopped listening long ago
+    def rejection(self, rejected: Rejected) -> Refused:
+        if rejected.reason is Reason.PRECISION:
+            return Refused(-1111, f"Parameter '{rejected.what}' has too much precision.", 400)
+        return super().rejection(rejected)
+
+    def headers(self) -> Mapping[str, str]:
+        return {"X-MBX-USED-WEIGHT-1M": str(self._used)}
 
     def _weigh(self, weight: int) -> None:
         """Too many requests in a minute are refused, and whoever does not stop then is banned."""
@@ -244,6 +193,9 @@ class Binance:
             ("DELETE", "openOrders"): Route(self._cancel_open_orders, 1),
             ("GET", "allOrders"): Route(self._all_orders, 20),
             ("GET", "myTrades"): Route(self._my_trades, 20),
+            ("GET", f"{WALLET}asset/tradeFee"): Route(self._trade_fees, 1),
+            ("GET", f"{WALLET}account/apiRestrictions"): Route(self._key_rights, 1),
+            ("GET", f"{WALLET}bnbBurn"): Route(lambda _: {"spotBNBBurn": self.burns_bnb, "interestBNBBurn": False}, 1),
         }
 
     # ------------------------------------------------------------ market data
@@ -255,7 +207,11 @@ class Binance:
         return self.account.markets[symbol]
 
     def _per_symbol(self, params: Params, one: Callable[[str], Json]) -> Json:
-        return one(self._market(params).symbol) if "symbol" in params else [one(each) for each in self.account.mids]
+        """Of one symbol an object; of several, or of all, a list."""
+        if "symbol" in params:
+            return one(self._market(params).symbol)
+        asked: list[str] = json.loads(params["symbols"]) if "symbols" in params else list(self.account.mids)
+        return [one(self._market({"symbol": symbol}).symbol) for symbol in asked]
 
     def _exchange_info(self, _: Params) -> Json:
         limit: Json = {
@@ -264,22 +220,15 @@ class Binance:
             "intervalNum": 1,
             "limit": self.weight_limit,
         }
-        symbols = [_symbol(market) for market in self.account.markets.values()]
+        symbols = [_symbol(market, self.order_types) for market in self.account.markets.values()]
         now = self.now() // MS
         return {"timezone": "UTC", "serverTime": now, "rateLimits": [limit], "exchangeFilters": [], "symbols": symbols}
 
     def _klines(self, params: Params) -> Json:
-        """Bars that have begun. The running one shows its open and the present price, nothing of its future."""
         symbol, interval = self._market(params).symbol, _needed(params, "interval")
         if interval not in INTERVALS:
             raise Refused(-1120, "Invalid interval.")
-        begun = [bar for bar in self.bars.get((symbol, interval), []) if bar.open_time <= self.now()]
-        shown = [bar if bar.close_time <= self.now() else self._running(bar, symbol) for bar in begun]
-        return [_kline(bar) for bar in _page(shown, params, lambda bar: bar.open_time)]
-
-    def _running(self, bar: Bar, symbol: str) -> Bar:
-        last = float(self.account.mids.get(symbol, exact(bar.open)))
-        return replace(bar, high=max(bar.open, last), low=min(bar.open, last), close=last, volume=0.0)
+        return [_kline(bar) for bar in _page(self.begun(symbol, interval), params, lambda bar: bar.open_time)]
 
     def _sides(self, symbol: str) -> tuple[str, str]:
         return (_text(self.account.side_price(symbol, Side.SELL)), _text(self.account.side_price(symbol, Side.BUY)))
@@ -311,15 +260,30 @@ class Binance:
 
     def _account(self, _: Params) -> Json:
         return {
-            "canTrade": True, "canWithdraw": False, "canDeposit": False, "accountType": "SPOT", "permissions": ["SPOT"],
-            "updateTime": self.now() // MS, "balances": [*balance_rows(self.account.balances())],
+            "canTrade": self.may_trade, "canWithdraw": False, "canDeposit": False, "accountType": "SPOT",
+            "permissions": self.permissions, "updateTime": self.now() // MS,
+            "balances": [
+                {"asset": asset, "free": free, "locked": locked}
+                for asset, (free, locked) in self.shown_balances().items()
+            ],
+        }  # fmt: skip
+
+    def _trade_fees(self, params: Params) -> Json:
+        symbols = [self._market(params).symbol] if "symbol" in params else list(self.account.markets)
+        fee = str(self.account.fee)
+        return [{"symbol": symbol, "makerCommission": fee, "takerCommission": fee} for symbol in symbols]
+
+    def _key_rights(self, _: Params) -> Json:
+        return {
+            "ipRestrict": True, "createTime": 0, "enableReading": True, "enableWithdrawals": False,
+            "enableSpotAndMarginTrading": self.key_may_trade,
         }  # fmt: skip
 
     def _asked_order(self, params: Params, prefix: str = "") -> Order:
         """The order that a request describes; prefix is that of a leg of an order list."""
         market, name = self._market(params), prefix or "new"
         side, kind = _needed(params, "side"), _needed(params, f"{prefix}Type" if prefix else "type")
-        if kind not in list(Kind):
+        if kind not in self.order_types:
             raise Refused(-1116, "Invalid orderType.")
         if side not in Side.__members__:
             raise Refused(-1117, "Invalid side.")
@@ -328,11 +292,21 @@ class Binance:
         if lasts not in ("GTC", "IOC", "FOK"):
             raise Refused(-1115, "Invalid timeInForce.")
         id = params.get(f"{name}ClientOrderId") or params.get("newClientOrderId") or f"auto{len(self.requests)}"
+        id = id[: self.id_length]
+        self._check_id(id)
         return Order(
-            0, id[: self.id_length], market.symbol, Side[side], Kind(kind), self._asked_qty(params, market, Side[side]),
+            0, id, market.symbol, Side[side], Kind(kind), self._asked_qty(params, market, Side[side]),
             _amount(params, prefix + price) if Kind(kind).has_limit else ZERO,
             _amount(params, prefix + stop) if Kind(kind).has_stop else ZERO, lasts,
         )  # fmt: skip
+
+    def _check_id(self, id: str) -> None:
+        """Ids are unique among what is open, and only there: a market order sent again after its fill fills again."""
+        if not LEGAL_ID.fullmatch(id):
+            legal = f"legal range is '^{LEGAL_ID.pattern}$'."
+            raise self.refused(-1100, f"Illegal characters found in parameter 'newClientOrderId'; {legal}")
+        if any(each.client_id == id for each in self.account.open_orders()):
+            raise self.refused(-2010, "Duplicate order sent.")
 
     def _asked_qty(self, params: Params, market: Market, side: Side) -> Decimal:
         if "quoteOrderQty" not in params:
@@ -368,12 +342,9 @@ class Binance:
         id = int(params["orderId"]) if "orderId" in params else None
         return self.account.find(symbol, id, params.get("origClientOrderId"))
 
-    def _is_visible(self, id: int) -> bool:
-        return self.hidden.get(id, 0) <= self.now()
-
     def _known(self, params: Params) -> Order:
         order = self.found(params)
-        if order is None or not self._is_visible(order.id):
+        if order is None or not self.is_visible(order.id):
             raise Refused(-2013, "Order does not exist.")
         return order
 
@@ -390,7 +361,8 @@ class Binance:
 
     def _open_orders(self, params: Params) -> Json:
         symbol = self._market(params).symbol if "symbol" in params else None
-        return [_order(order) for order in self.account.open_orders(symbol) if self._is_visible(order.id)]
+        rows = [order for order in self.account.open_orders(symbol) if self.is_visible(order.id)]
+        return [_order(order) for order in self.listed(rows)]
 
     def _cancel_open_orders(self, params: Params) -> Json:
         orders = self.account.open_orders(self._market(params).symbol)
@@ -400,16 +372,16 @@ class Binance:
 
     def _all_orders(self, params: Params) -> Json:
         symbol = self._market(params).symbol
-        own = [order for order in self.account.orders.values() if order.symbol == symbol and self._is_visible(order.id)]
+        own = [order for order in self.account.orders.values() if order.symbol == symbol and self.is_visible(order.id)]
         own = [order for order in own if order.id >= int(params.get("orderId", "0"))]
-        return [_order(order) for order in _page(own, params, lambda order: order.time, "orderId")]
+        return [_order(order) for order in self.listed(_page(own, params, lambda order: order.time, "orderId"))]
 
     def _my_trades(self, params: Params) -> Json:
         symbol = self._market(params).symbol
-        own = [trade for trade in self.account.trades if trade.symbol == symbol and self._is_visible(trade.order)]
+        own = [trade for trade in self.account.trades if trade.symbol == symbol and self.is_visible(trade.order)]
         own = [trade for trade in own if params.get("orderId", str(trade.order)) == str(trade.order)]
         own = [trade for trade in own if trade.id >= int(params.get("fromId", "0"))]
-        return [_trade(trade) for trade in _page(own, params, lambda trade: trade.time, "fromId")]
+        return [_trade(trade) for trade in self.listed(_page(own, params, lambda trade: trade.time, "fromId"))]
 
 
 # ---------------------------------------------------------------- on the wire
@@ -445,7 +417,7 @@ def _page(rows: Sequence[Row], params: Params, time: Callable[[Row], Nanos], fir
     return within[:limit] if first in params or "startTime" in params else within[-limit:]
 
 
-def _symbol(market: Market) -> Json:
+def _symbol(market: Market, order_types: list[Json]) -> Json:
     lots = {"minQty": _text(market.min_qty), "maxQty": _text(market.max_qty), "stepSize": _text(market.lot)}
     prices = {"minPrice": _text(market.tick), "maxPrice": "1000000.00", "tickSize": _text(market.tick)}
     values = {"minNotional": _text(market.min_notional), "maxNotional": _text(market.max_notional)}
@@ -458,7 +430,7 @@ def _symbol(market: Market) -> Json:
     return {
         "symbol": market.symbol, "status": "TRADING" if market.is_trading else "BREAK",
         "baseAsset": market.base, "baseAssetPrecision": 8, "quoteAsset": market.quote, "quotePrecision": 8,
-        "quoteAssetPrecision": 8, "orderTypes": [*Kind], "ocoAllowed": True, "quoteOrderQtyMarketAllowed": True,
+        "quoteAssetPrecision": 8, "orderTypes": order_types, "ocoAllowed": True, "quoteOrderQtyMarketAllowed": True,
         "isSpotTradingAllowed": True, "isMarginTradingAllowed": False, "filters": filters,
         "permissions": [], "permissionSets": [["SPOT"]],
     }  # fmt: skip

@@ -5,39 +5,32 @@
 row from there. With an `end` every request in the window [start, end) of the venue's clock is met instead. The venue
 counts down in its own list and drops what is spent; several faults may meet one request. The F-numbers are those of the
 fault catalogue; F24 needs no fault on a spot account (locked balances prevent it), and F28 is of streams.
+
+Faults work at every `Venue`. Their defaults name requests as Binance does; another venue's requests have those names
+beside their own ("DELETE order" is a POST to orders/batch_cancel at Coinbase). Codes are the venue's.
 """
 
 # ruff: noqa: N802 (a function here reads as the fault it makes)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, Unpack
 
 from ffe.model import Nanos
-from tests.venues.matching import Balance, Market, Refused, Side, Status, cut, exact
+from tests.venues.matching import Market, Reason, Side, Status, cut, exact
 from tests.venues.server import Ending, Json, Reply
 
 if TYPE_CHECKING:
-    from tests.venues.binance import Binance
+    from tests.venues.venue import Shown, Venue
 
 Row = dict[str, Json]
 How = ParamSpec("How")
-SECOND, MS = 10**9, 10**6
+SECOND = 10**9
 HTML = b"<html><body>Bad gateway</body></html>"
-MESSAGES = {
-    -1003: "Too many requests queued.",
-    -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
-    -1008: "Server is currently overloaded with other requests. Please try again in a few minutes.",
-    -1013: "Filter failure: NOTIONAL",
-    -2010: "Account has insufficient balance for requested action.",
-    -2011: "Unknown order sent.",
-    -2013: "Order does not exist.",
-    -2015: "Invalid API-key, IP, or permissions for action.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +40,8 @@ class Asked:
     time: Nanos
     method: str
     endpoint: str
-    params: Mapping[str, str]
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return self.method, self.endpoint, self.params.get("type", "")
+    params: Mapping[str, Any]
+    names: tuple[tuple[str, str, str], ...]  # method, endpoint and order type, by which a fault may aim at it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +57,12 @@ class Fault:
     end: Nanos | None = None
     is_lost: bool = False
     late: Nanos | None = None
-    before: Callable[[Binance, Asked], None] = field(default=lambda venue, asked: None, repr=False, compare=False)
-    after: Callable[[Binance, Reply], Reply] = field(default=lambda venue, reply: reply, repr=False, compare=False)
+    before: Callable[[Venue, Asked], None] = field(default=lambda venue, asked: None, repr=False, compare=False)
+    after: Callable[[Venue, Reply], Reply] = field(default=lambda venue, reply: reply, repr=False, compare=False)
 
     def fits(self, asked: Asked) -> bool:
         is_in_time = self.start <= asked.time and (self.end is None or asked.time < self.end)
-        return is_in_time and all(map(fnmatch, asked.words, self.on.split()))
+        return is_in_time and any(all(map(fnmatch, words, self.on.split())) for words in asked.names)
 
     def meets(self, asked: Asked) -> bool:
         return self.nth == 1 and self.fits(asked)
@@ -120,11 +110,15 @@ def Drop(accepted: bool = False, **when: Unpack[When]) -> Fault:
 
 
 @named
-def ServerError(status: int = 503, code: int | None = None, accepted: bool = False, **when: Unpack[When]) -> Fault:
+def ServerError(
+    status: int = 503, code: int | str | None = None, accepted: bool = False, **when: Unpack[When]
+) -> Fault:
     """F4 (accepted), F5 (not): a 5xx, as a proxy's page or with a code of the venue (-1007, -1008)."""
-    page = Reply(HTML, status, {"Content-Type": "text/html"})
-    said = page if code is None else Reply({"code": code, "msg": MESSAGES[code]}, status)
-    return _replied(when, "POST order", lambda reply: said, not accepted)
+
+    def fail(venue: Venue, reply: Reply) -> Reply:
+        return venue.refusal(venue.refused(code, status=status))
+
+    return Fault(**_on(when, "POST order"), is_lost=not accepted, after=fail)
 
 
 @named
@@ -166,42 +160,51 @@ def Page(**when: Unpack[When]) -> Fault:
 @named
 def Nulled(*fields: str, **when: Unpack[When]) -> Fault:
     """F10: these fields are null; without names status and what has been executed."""
-    nulls = dict.fromkeys(fields or ("status", "executedQty", "cummulativeQuoteQty"))
-    return _replied(when, "POST order", lambda reply: _edited(reply, lambda row: row | nulls))
+
+    def null(venue: Venue, reply: Reply) -> Reply:
+        return _overwritten(reply, dict.fromkeys(fields or venue.EXECUTED))
+
+    return Fault(**_on(when, "POST order"), after=null)
 
 
 @named
 def Empty(**when: Unpack[When]) -> Fault:
     """F10, F25: an empty list where there was one, or an empty object."""
-    return _replied(
-        when, "GET openOrders", lambda reply: replace(reply, body=[] if isinstance(reply.body, list) else {})
-    )
+
+    def empty(venue: Venue, reply: Reply) -> Reply:
+        if not isinstance(reply.body, dict):
+            return replace(reply, body=[])
+        lists: Row = {name: [] for name in venue.LISTS & reply.body.keys()}
+        return replace(reply, body=reply.body | lists if lists else {})
+
+    return Fault(**_on(when, "GET openOrders"), after=empty)
 
 
 # ---------------------------------------------------------------- refusals
 
 
 @named
-def Refuse(code: int = -2010, message: str = "", status: int = 400, **when: Unpack[When]) -> Fault:
-    """F13: a definitive refusal by its code; F23 with on="POST order STOP*"."""
-    return _refusing(when, "POST order", code, message, status)
+def Refuse(code: int | str | None = None, message: str = "", status: int | None = None, **when: Unpack[When]) -> Fault:
+    """F13: a definitive refusal by a code of the venue, or for want of funds; F23 with on="POST order STOP*"."""
+    return _refusing(when, "POST order", Reason.FUNDS if code is None else code, message, status)
 
 
 @named
 def Gone(**when: Unpack[When]) -> Fault:
     """F8: an order that was found is not found, and will be again."""
-    return Refuse(-2013, **_on(when, "GET order"))
+    return _refusing(when, "GET order", Reason.NOT_FOUND)
 
 
 @named
-def RateLimited(retry_after: int = 10, **when: Unpack[When]) -> Fault:
-    """F11: 429 before anything is accepted."""
-    return _refusing(when, "*", -1003, "", 429, {"Retry-After": str(retry_after)})
+def RateLimited(retry_after: int | None = 10, **when: Unpack[When]) -> Fault:
+    """F11: 429 before anything is accepted, with or without the seconds to wait."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return _refusing(when, "*", Reason.TOO_MANY, headers=headers)
 
 
 @named
 def Banned(lasts: Nanos = 120 * SECOND, **when: Unpack[When]) -> Fault:
-    """F12: 418 to every request for so long."""
+    """F12: 418 to every request for so long, at Binance."""
     return _before(when, "*", lambda venue, asked: setattr(venue, "banned_until", venue.now() + lasts))
 
 
@@ -218,7 +221,7 @@ def Revoked(**when: Unpack[When]) -> Fault:
 def Invisible(lasts: Nanos = 90 * SECOND, **when: Unpack[When]) -> Fault:
     """F7: the order is accepted, and no query finds it for so long."""
 
-    def hide(venue: Binance, reply: Reply) -> Reply:
+    def hide(venue: Venue, reply: Reply) -> Reply:
         venue.hidden.update({order.id: venue.now() + lasts for order in venue.entered})
         return reply
 
@@ -229,7 +232,7 @@ def Invisible(lasts: Nanos = 90 * SECOND, **when: Unpack[When]) -> Fault:
 def Parts(*shares: float, then_cancel: bool = False, **when: Unpack[When]) -> Fault:
     """F15: the order fills by these shares of its quantity, one at each price; the rest follows, or is cancelled."""
 
-    def script(venue: Binance, asked: Asked) -> None:
+    def script(venue: Venue, asked: Asked) -> None:
         venue.account.parts, venue.account.then_cancel = tuple(map(exact, shares)), then_cancel
 
     return _before(when, "POST order", script)
@@ -245,7 +248,7 @@ def StopUnfilled(prices: int = 3, **when: Unpack[When]) -> Fault:
 def Vanished(**when: Unpack[When]) -> Fault:
     """F23: the stop is accepted and then dropped, silently."""
 
-    def drop(venue: Binance, reply: Reply) -> Reply:
+    def drop(venue: Venue, reply: Reply) -> Reply:
         for order in venue.entered:
             venue.account.cancel(order)
         return reply
@@ -254,10 +257,25 @@ def Vanished(**when: Unpack[When]) -> Fault:
 
 
 @named
+def FailedAfterwards(**when: Unpack[When]) -> Fault:
+    """F13: the order is acknowledged, and fails before it trades."""
+
+    def script(venue: Venue, asked: Asked) -> None:
+        venue.account.parts = (exact(0.0),)
+
+    def fail(venue: Venue, reply: Reply) -> Reply:
+        for order in venue.entered:
+            venue.account.cancel(order, Status.REJECTED)
+        return reply
+
+    return Fault(**_on(when, "POST order"), before=script, after=fail)
+
+
+@named
 def Overfilled(**when: Unpack[When]) -> Fault:
     """F19: one lot more than ordered is traded, by an order that fills at once."""
 
-    def overfill(venue: Binance, reply: Reply) -> Reply:
+    def overfill(venue: Venue, reply: Reply) -> Reply:
         for order in [order for order in venue.entered if order.status is Status.FILLED]:
             lot = venue.account.markets[order.symbol].lot
             venue.account.trade(order, lot, venue.account.side_price(order.symbol, order.side))
@@ -269,17 +287,17 @@ def Overfilled(**when: Unpack[When]) -> Fault:
 @named
 def FilledBeforeCancel(share: float = 1.0, **when: Unpack[When]) -> Fault:
     """F18, F20: a share fills just before the cancel arrives. All of it: "unknown order". Less: the cancel is confirmed
-    as if nothing had filled, and the fill is heard of later."""
-    nothing: Row = {"executedQty": "0.00000000", "cummulativeQuoteQty": "0.00000000"}
+    as if nothing had filled, and the fill shows later."""
+    nothing: Row = {"executedQty": "0.00000000", "cummulativeQuoteQty": "0.00000000"}  # Coinbase says neither
 
-    def fill(venue: Binance, asked: Asked) -> None:
+    def fill(venue: Venue, asked: Asked) -> None:
         order = venue.found(asked.params)
         assert order is not None, "nothing to fill"
         qty = cut(order.left * exact(share), venue.account.markets[order.symbol].lot)
         venue.account.trade(order, qty, order.price or venue.account.side_price(order.symbol, order.side))
 
-    def conceal(venue: Binance, reply: Reply) -> Reply:
-        return _edited(reply, lambda row: row | nothing) if reply.status == 200 else reply
+    def conceal(venue: Venue, reply: Reply) -> Reply:
+        return _overwritten(reply, nothing) if reply.status == 200 else reply
 
     return Fault(**_on(when, "DELETE order"), before=fill, after=conceal)
 
@@ -308,36 +326,31 @@ def ClientIdsCut(length: int = 16, **when: Unpack[When]) -> Fault:
 @named
 def SameTradeTwice(**when: Unpack[When]) -> Fault:
     """F16: every trade is listed twice, with the same id."""
-    return _relisted(when, lambda rows: [row for row in rows for _ in range(2)])
+    return _relisted(when, lambda venue, rows: [row for row in rows for _ in range(2)])
 
 
 @named
 def NewIdForOldTrade(**when: Unpack[When]) -> Fault:
     """F17: the last trade is listed again, under another id."""
-    return _relisted(when, lambda rows: rows + [row | {"id": 1_000_000} for row in rows[-1:]])
+    return _relisted(when, lambda venue, rows: [*rows, *(replace(row, id=1_000_000) for row in rows[-1:])])
 
 
 @named
 def NewestFirst(**when: Unpack[When]) -> Fault:
-    """F18: trades stand in the wrong order."""
-    return _relisted(when, lambda rows: rows[::-1])
+    """F18: trades stand in the reverse order."""
+    return _relisted(when, lambda venue, rows: rows[::-1])
 
 
 @named
 def ShortPage(limit: int, **when: Unpack[When]) -> Fault:
     """F35: a page holds fewer rows than were asked for."""
-    return _relisted(when, lambda rows: rows[:limit])
+    return _relisted(when, lambda venue, rows: rows[:limit])
 
 
 @named
 def ShortHistory(keeps: Nanos, **when: Unpack[When]) -> Fault:
     """F35: what is older than this is no longer listed."""
-
-    def forget(venue: Binance, reply: Reply) -> Reply:
-        oldest = (venue.now() - keeps) // MS
-        return _listed(reply, lambda rows: [row for row in rows if int(str(row["time"])) >= oldest])
-
-    return Fault(**_on(when, "GET myTrades"), after=forget)
+    return _relisted(when, lambda venue, rows: [row for row in rows if row.time >= venue.now() - keeps])
 
 
 # ---------------------------------------------------------------- balances and prices
@@ -346,33 +359,38 @@ def ShortHistory(keeps: Nanos, **when: Unpack[When]) -> Fault:
 @named
 def BalanceLag(by: Nanos = 30 * SECOND, **when: Unpack[When]) -> Fault:
     """F25: balances as they were so long ago."""
-    return _balances(when, lambda venue: balance_rows(venue.account.balances_at(venue.now() - by)))
+    return _balances(when, lambda venue: venue.shown_balances(venue.now() - by))
 
 
 @named
 def NoBalances(asset: str = "*", **when: Unpack[When]) -> Fault:
     """F25, F26: no balances at all, or this asset is missing."""
     return _balances(
-        when, lambda venue: [row for row in balance_rows(venue.balances) if asset not in ("*", row["asset"])]
+        when, lambda venue: {name: row for name, row in venue.shown_balances().items() if asset not in ("*", name)}
     )
 
 
 @named
 def WrongBalance(asset: str, free: str | None, **when: Unpack[When]) -> Fault:
     """F26: the free balance of an asset is "0", "-1", "NaN" or null."""
-    wrong: Row = {"free": free}
-    return _balances(
-        when, lambda venue: [row | (wrong if row["asset"] == asset else {}) for row in balance_rows(venue.balances)]
-    )
+
+    def wrong(venue: Venue) -> dict[str, Shown]:
+        rows = venue.shown_balances()
+        return rows | {name: row._replace(free=free) for name, row in rows.items() if name == asset}
+
+    return _balances(when, wrong)
 
 
 @named
 def WrongPrice(last: str | None = None, fields: Row | None = None, **when: Unpack[When]) -> Fault:
     """F27: a ticker says "NaN", "0", "-1", a spike or an old price; fields for a crossed book, an old closeTime or
     another symbol."""
-    said: Row = dict.fromkeys(("lastPrice", "bidPrice", "askPrice"), last) if last is not None else {}
-    said |= fields or {}
-    return _replied(when, "GET ticker*", lambda reply: _edited(reply, lambda row: row | said))
+
+    def overwrite(venue: Venue, reply: Reply) -> Reply:
+        prices: Row = {} if last is None else dict.fromkeys(venue.PRICES, last)
+        return _overwritten(reply, prices | (fields or {}))
+
+    return Fault(**_on(when, "GET ticker*"), after=overwrite)
 
 
 # ---------------------------------------------------------------- the venue itself
@@ -394,20 +412,14 @@ def Changed(market: Market, **when: Unpack[When]) -> Fault:
 def Maintenance(**when: Unpack[When]) -> Fault:
     """F36: nothing is served, and every order is cancelled at the first request that meets it."""
 
-    def close(venue: Binance, asked: Asked) -> None:
+    def close(venue: Venue, asked: Asked) -> None:
         venue.cancel_all()
-        raise Refused(-1016, "System is under maintenance.", 503)
+        raise venue.refused(Reason.MAINTENANCE)
 
     return _before(when, "*", close)
 
 
 # ---------------------------------------------------------------- how they are made
-
-
-def balance_rows(balances: Mapping[str, Balance]) -> list[Row]:
-    return [
-        {"asset": name, "free": f"{held.free:.8f}", "locked": f"{held.locked:.8f}"} for name, held in balances.items()
-    ]
 
 
 def _on(when: When, default: str) -> When:
@@ -418,37 +430,43 @@ def _replied(when: When, default: str, make: Callable[[Reply], Reply], is_lost: 
     return Fault(**_on(when, default), is_lost=is_lost, after=lambda venue, reply: make(reply))
 
 
-def _before(when: When, default: str, act: Callable[[Binance, Asked], None]) -> Fault:
+def _before(when: When, default: str, act: Callable[[Venue, Asked], None]) -> Fault:
     return Fault(**_on(when, default), before=act)
 
 
 def _refusing(
-    when: When, default: str, code: int, message: str, status: int, headers: Mapping[str, str] | None = None
+    when: When,
+    default: str,
+    why: Reason | int | str,
+    message: str = "",
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Fault:
-    def refuse(venue: Binance, asked: Asked) -> None:
-        raise Refused(code, message or MESSAGES[code], status, headers)
+    def refuse(venue: Venue, asked: Asked) -> None:
+        raise venue.refused(why, message, status, headers)
 
     return _before(when, default, refuse)
 
 
-def _balances(when: When, rows: Callable[[Binance], list[Row]]) -> Fault:
-    return Fault(
-        **_on(when, "GET account"),
-        after=lambda venue, reply: _edited(reply, lambda body: body | {"balances": [*rows(venue)]}),
-    )
+def _balances(when: When, rows: Callable[[Venue], dict[str, Shown]]) -> Fault:
+    return _before(when, "GET account", lambda venue, asked: setattr(venue.altered, "balances", rows(venue)))
 
 
-def _relisted(when: When, relist: Callable[[list[Row]], list[Row]]) -> Fault:
-    return _replied(when, "GET myTrades", lambda reply: _listed(reply, relist))
+def _relisted(when: When, relist: Callable[[Venue, Sequence[Any]], Sequence[Any]]) -> Fault:
+    def alter(venue: Venue, asked: Asked) -> None:
+        venue.altered.lists.append(lambda rows: relist(venue, rows))
+
+    return _before(when, "GET myTrades", alter)
 
 
-def _listed(reply: Reply, relist: Callable[[list[Row]], list[Row]]) -> Reply:
-    rows = [row for row in reply.body if isinstance(row, dict)] if isinstance(reply.body, list) else None
-    return reply if rows is None else replace(reply, body=[*relist(rows)])
+def _overwritten(reply: Reply, values: Row) -> Reply:
+    """A reply in which these fields have these values, wherever they stand."""
 
+    def overwrite(value: Json) -> Json:
+        if isinstance(value, list):
+            return [overwrite(each) for each in value]
+        if isinstance(value, dict):
+            return {name: values[name] if name in values else overwrite(each) for name, each in value.items()}
+        return value
 
-def _edited(reply: Reply, edit: Callable[[Row], Row]) -> Reply:
-    """A reply whose object, or each object of whose list, is edited."""
-    if isinstance(reply.body, dict):
-        return replace(reply, body=edit(reply.body))
-    return _listed(reply, lambda rows: [edit(row) for row in rows])
+    return reply if isinstance(reply.body, bytes) else replace(reply, body=overwrite(reply.body))

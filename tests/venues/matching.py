@@ -7,17 +7,15 @@ price. What a market order or a triggered stop cannot fill at once expires, as i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum, auto
 
 from ffe.model import Nanos
 
 ZERO, ONE = Decimal(0), Decimal(1)
-DIGITS = 8  # of every amount at this venue
-LEGAL_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
+DIGITS = 8  # decimal places of every amount
 
 
 class Side(IntEnum):
@@ -49,14 +47,37 @@ class Status(StrEnum):
     FILLED = "FILLED"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"  # after its acceptance
 
 
-class Refused(Exception):
-    """What the venue answers instead: its code and message, with an HTTP status."""
+class Reason(Enum):
+    """Why a request is not obeyed; each venue has a code and a message of its own for each."""
 
-    def __init__(self, code: int, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{code} {message}")
-        self.code, self.message, self.status, self.headers = code, message, status, dict(headers or {})
+    CLOSED = auto()  # the market does not trade
+    FUNDS = auto()
+    NO_BOOK = auto()  # nothing was ever traded there
+    PRECISION = auto()  # more decimal places than any amount may have
+    TICK = auto()
+    STEP = auto()
+    TOO_SMALL = auto()
+    TOO_LARGE = auto()
+    MARKET_TOO_LARGE = auto()
+    VALUE_TOO_SMALL = auto()
+    VALUE_TOO_LARGE = auto()
+    TRIGGERS = auto()  # a stop that the price has already touched
+    CROSSES = auto()  # an order that must not take would take
+    RELATION = auto()  # the prices of a pair stand the wrong way round
+    NOT_FOUND = auto()
+    TOO_MANY = auto()  # requests
+    MAINTENANCE = auto()
+
+
+class Rejected(Exception):
+    """The account does not take an order; what names the field, or says on which side of the price a stop stands."""
+
+    def __init__(self, reason: Reason, what: str = "") -> None:
+        super().__init__(f"{reason.name} {what}")
+        self.reason, self.what = reason, what
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,11 @@ class Market:
     min_notional: Decimal = Decimal("5")
     max_notional: Decimal = Decimal("9000000")
     is_trading: bool = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether orders are taken and work."""
+        return self.is_trading
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +170,21 @@ def cut(amount: Decimal, step: Decimal, rounding: str = ROUND_DOWN) -> Decimal:
 
 
 class Account:
-    """fee is a ratio, taken in the asset received, or in fee_asset while there is enough of it."""
+    """fee is a ratio, taken in the asset received, or in fee_asset while there is enough of it, or always in the quote
+    currency: then a buy locks its fee too. maker_fee is that of orders that rested, where it is another."""
 
     def __init__(
-        self, markets: Iterable[Market], cash: Mapping[str, float], now: Callable[[], Nanos], *,
-        fee: float = 0.001, fee_asset: str | None = None, half_spread: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        markets: Iterable[Market],
+        cash: Mapping[str, float],
+        now: Callable[[], Nanos],
+        *,
+        fee: float = 0.001,
+        maker_fee: float | None = None,
+        fee_asset: str | None = None,
+        fee_in_quote: bool = False,
+        half_spread: float = 0.0,
+    ) -> None:
         self.markets = {market.symbol: market for market in markets}
         self.held = {asset: exact(amount) for asset, amount in cash.items()}
         self.orders: dict[int, Order] = {}
@@ -159,7 +194,8 @@ class Account:
         self.fill_on_next_price = False
         self.parts: tuple[Decimal, ...] = ()  # scripted for what is ordered next: the share that each opportunity fills
         self.then_cancel = False  # and whether the rest ends then
-        self.fee, self.fee_asset, self.half_spread = exact(fee), fee_asset, exact(half_spread)
+        self.fee, self.maker_fee = exact(fee), exact(fee if maker_fee is None else maker_fee)
+        self.fee_asset, self.fee_in_quote, self.half_spread = fee_asset, fee_in_quote, exact(half_spread)
         self.history: list[tuple[Nanos, dict[str, Balance]]] = []
         self._now = now
         self._taken: dict[str, Decimal] = {}  # of the liquidity at the present price
@@ -200,9 +236,13 @@ class Account:
     def side_price(self, symbol: str, side: Side) -> Decimal:
         """The ask to a buyer, the bid to a seller, on the tick that is worse for him."""
         if symbol not in self.mids:
-            raise Refused(-1112, "No orders on book for symbol.")
+            raise Rejected(Reason.NO_BOOK)
         rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
         return cut(self.mids[symbol] * (ONE + side * self.half_spread), self.markets[symbol].tick, rounding)
+
+    def cost(self, side: Side, price: Decimal) -> Decimal:
+        """What a unit at this price takes from a buyer's quote currency: where the fee is paid in it, the fee too."""
+        return price * (ONE + self.fee) if self.fee_in_quote and side is Side.BUY else price
 
     def _pays_with(self, order: Order) -> str:
         market = self.markets[order.symbol]
@@ -217,14 +257,14 @@ class Account:
     def place_pair(self, above: Order, below: Order) -> list[Order]:
         """One cancels the other: as soon as one trades, the other expires."""
         if not (below.stop or below.price) < self.mids[above.symbol] < (above.stop or above.price):
-            raise Refused(-2010, "The relationship of the prices for the orders is not correct.")
+            raise Rejected(Reason.RELATION)
         self._lists += 1
         return self._place([replace(leg, list_id=self._lists) for leg in (above, below)])
 
     def _place(self, asked: list[Order]) -> list[Order]:
         orders = [self._admit(each) for each in asked]
         if max(each.locks for each in orders) > self.free(self._pays_with(orders[0])):
-            raise Refused(-2010, "Account has insufficient balance for requested action.")
+            raise Rejected(Reason.FUNDS)
         entered = [self._enter(each) for each in orders]
         return [self.orders[each.id] for each in entered]
 
@@ -238,7 +278,7 @@ class Account:
     def trade(self, order: Order, qty: Decimal, price: Decimal, is_maker: bool = False) -> Order:
         """Fill qty of an order, whatever is left of it."""
         market, value = self.markets[order.symbol], qty * price
-        fee, fee_asset = self._fee(order.side, market, qty, value)
+        fee, fee_asset = self._fee(order.side, market, qty, value, is_maker)
         self._book(market.base, order.side * qty)
         self._book(market.quote, -order.side * value)
         self._book(fee_asset, -fee)
@@ -256,7 +296,7 @@ class Account:
         """The market stands at this price now; while it is halted nothing trades there."""
         self.mids[symbol] = mid
         self._taken[symbol] = ZERO
-        for order in self.open_orders(symbol) if self.markets[symbol].is_trading else ():
+        for order in self.open_orders(symbol) if self.markets[symbol].is_open else ():
             if self.orders[order.id].is_open:  # an earlier one may have ended it
                 self._work(self.orders[order.id], is_resting=True)
         self._remember()
@@ -264,34 +304,34 @@ class Account:
     def _admit(self, order: Order) -> Order:
         """An order that passes the filters, with what a unit of it is taken to cost."""
         market = self.markets[order.symbol]
-        if not market.is_trading:
-            raise Refused(-1013, "Market is closed.")
-        if not LEGAL_ID.fullmatch(order.client_id):
-            legal = f"legal range is '^{LEGAL_ID.pattern}$'."
-            raise Refused(-1100, f"Illegal characters found in parameter 'newClientOrderId'; {legal}")
-        # Unique among what is open, and only there: a market order that is sent again after its fill fills again.
-        if any(each.client_id == order.client_id for each in self.open_orders()):
-            raise Refused(-2010, "Duplicate order sent.")
+        if not market.is_open:
+            raise Rejected(Reason.CLOSED)
         at_market = self.side_price(order.symbol, order.side)
-        self._check_filters(order, market, order.price or order.stop or at_market)
+        price = order.price or order.stop or at_market
+        self._check_filters(order, market, price)
         if order.kind.has_stop and self._is_touched(order):
-            raise Refused(-2010, "Order would trigger immediately.")
+            raise Rejected(Reason.TRIGGERS, "BELOW" if order.stop < self.mids[order.symbol] else "ABOVE")
         if order.kind is Kind.LIMIT_MAKER and self._crosses(order):
-            raise Refused(-2010, "Order would immediately match and take.")
-        return replace(order, reference=order.price or order.stop or at_market)
+            raise Rejected(Reason.CROSSES)
+        return replace(order, reference=self.cost(order.side, price))
 
     def _check_filters(self, order: Order, market: Market, price: Decimal) -> None:
         for name, amount in (("quantity", order.qty), ("price", order.price), ("stopPrice", order.stop)):
             if amount.as_tuple().exponent < -DIGITS:  # type: ignore[operator]
-                raise Refused(-1111, f"Parameter '{name}' has too much precision.")
-        if order.price % market.tick or order.stop % market.tick:
-            raise Refused(-1013, "Filter failure: PRICE_FILTER")
-        if not market.min_qty <= order.qty <= market.max_qty or order.qty % market.lot:
-            raise Refused(-1013, "Filter failure: LOT_SIZE")
-        if order.kind is Kind.MARKET and order.qty > market.max_market_qty:
-            raise Refused(-1013, "Filter failure: MARKET_LOT_SIZE")
-        if not market.min_notional <= order.qty * price <= market.max_notional:
-            raise Refused(-1013, "Filter failure: NOTIONAL")
+                raise Rejected(Reason.PRECISION, name)
+        value = order.qty * price
+        checks = (
+            (bool(order.price % market.tick or order.stop % market.tick), Reason.TICK),
+            (order.qty < market.min_qty, Reason.TOO_SMALL),
+            (order.qty > market.max_qty, Reason.TOO_LARGE),
+            (bool(order.qty % market.lot), Reason.STEP),
+            (order.kind is Kind.MARKET and order.qty > market.max_market_qty, Reason.MARKET_TOO_LARGE),
+            (value < market.min_notional, Reason.VALUE_TOO_SMALL),
+            (value > market.max_notional, Reason.VALUE_TOO_LARGE),
+        )
+        for is_wrong, reason in checks:
+            if is_wrong:
+                raise Rejected(reason)
 
     def _enter(self, order: Order) -> Order:
         now = self._now()
@@ -331,11 +371,11 @@ class Account:
             self.cancel(order, Status.EXPIRED)
 
     def _fill(self, order: Order, price: Decimal, is_maker: bool) -> None:
-        qty = self._opportunity(order)
+        qty, market = self._opportunity(order), self.markets[order.symbol]
         rest = order.parts[1:]
         if order.lasts == "FOK" and qty < order.left:
             qty = ZERO
-        if order.side is Side.BUY and qty * price > self.free(self._pays_with(order)) + order.locks:
+        if order.side is Side.BUY and qty * self.cost(order.side, price) > self.free(market.quote) + order.locks:
             self.cancel(order, Status.EXPIRED)
             return
         if qty > ZERO:
@@ -362,15 +402,17 @@ class Account:
             if each.id != order.id and each.list_id == order.list_id >= 0:
                 self._put(each, status=Status.EXPIRED)
 
-    def _fee(self, side: Side, market: Market, qty: Decimal, value: Decimal) -> tuple[Decimal, str]:
+    def _fee(self, side: Side, market: Market, qty: Decimal, value: Decimal, is_maker: bool) -> tuple[Decimal, str]:
+        ratio = self.maker_fee if is_maker else self.fee
         rate = self.mids.get(f"{self.fee_asset}{market.quote}")
         smallest = ONE.scaleb(-DIGITS)
         if self.fee_asset and rate:
-            fee = cut(value * self.fee / rate, smallest)
+            fee = cut(value * ratio / rate, smallest)
             if fee <= self.free(self.fee_asset):
                 return fee, self.fee_asset
-        received, asset = (qty, market.base) if side is Side.BUY else (value, market.quote)
-        return cut(received * self.fee, smallest), asset
+        is_in_base = side is Side.BUY and not self.fee_in_quote
+        received, asset = (qty, market.base) if is_in_base else (value, market.quote)
+        return cut(received * ratio, smallest), asset
 
     def _book(self, asset: str, amount: Decimal) -> None:
         self.held[asset] = self.held.get(asset, ZERO) + amount

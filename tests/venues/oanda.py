@@ -1,9 +1,9 @@
 """A loopback venue that speaks OANDA's v20 REST API: the truth, scripted faults, and a server in a thread.
 
-What the published description does not name is refused, and every answer is held to it: a violation, or any error in
-here, is raised when the venue is left. The market is driven from outside; ids are counters; the clock is the caller's.
+What is not described (oanda_facts.py) is refused, and every answer is held to it: a violation, or any error in here, is
+raised when the venue is left. The market is driven from outside; ids are counters; the clock is the caller's.
 
-    with Oanda(shared_data / "oanda-v20-openapi.json", clock) as venue:
+    with Oanda(clock) as venue:
         venue.price("EUR_USD", "1.10000", "1.10010")
         httpx2.get(f"{venue.url}/v3/accounts/{venue.id}/summary", headers=venue.headers)
 """
@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from email.utils import formatdate
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
+from tests.venues import oanda_schema as schema
 from tests.venues.oanda_account import Account
 from tests.venues.oanda_candles import Bar
 from tests.venues.oanda_faults import Chaos, Fault, Maintenance, MarketClosed, Skew, StopsAsleep
 from tests.venues.oanda_routes import Routes
-from tests.venues.oanda_schema import Operation, described
+from tests.venues.oanda_schema import Operation
 from tests.venues.oanda_values import AS_RULED, Instrument, Order, Plan, Quote, Trade
 from tests.venues.oanda_wire import SECOND, Reply, Request, Time, Wire, read_json, refused, rendered
 
@@ -38,7 +38,7 @@ class Oanda:
     """One account at a venue. clock gives nanoseconds; with fill_on_next_price a market order waits for a new quote."""
 
     def __init__(
-        self, description: Path, clock: Callable[[], int], *,
+        self, clock: Callable[[], int], *,
         instruments: Iterable[Instrument] = (Instrument("EUR_USD"),), currency: str = "USD", balance: str = "100000",
         id: str = "101-004-1234567-001", token: str = "loopback",
         hedging: bool = False, fill_on_next_price: bool = False, faults: Sequence[Fault] = (),
@@ -46,7 +46,6 @@ class Oanda:
     ) -> None:  # fmt: skip
         self.id, self.clock = id, clock
         self.headers = {"Authorization": f"Bearer {token}"}
-        self.description = described(description)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.said: dict[tuple[str, str, tuple[tuple[str, str], ...]], Reply] = {}  # the last answer to each question
@@ -202,7 +201,7 @@ class Oanda:
             raise
 
     def _authorised(self, method: str, path: str, query: Strings, headers: Strings, raw: bytes) -> Reply:
-        operation = self.description.match(method, path)
+        operation = schema.match(method, path)
         route, params = (operation.route, operation.params) if isinstance(operation, Operation) else ("", {})
         body, unix = read_json(raw), headers.get("Accept-Datetime-Format") == "UNIX"
         request = Request(len(self.requests) + 1, self.clock(), method, path, route, params, query, body, unix)
@@ -211,7 +210,7 @@ class Oanda:
             return refused(401, "", "Insufficient authorization to perform request.")
         if isinstance(operation, int):
             return refused(operation, "", f"{method} {path} is not described")
-        if reasons := self.description.refusals(operation, query, body):
+        if reasons := schema.refusals(operation, query, body):
             return refused(400, "", "; ".join(reasons))
         if headers.get("Accept-Datetime-Format", "RFC3339") not in ("RFC3339", "UNIX"):
             return refused(400, "", "Invalid value specified for 'Accept-Datetime-Format'")
@@ -250,7 +249,7 @@ class Oanda:
         reply = handler(request, plan) if is_ours else refused(404, "", "no such account")
         if reply.status != 501:
             reply = replace(reply, body=rendered(reply.body, request.unix))
-            self.description.check(Operation(request.method, request.route, request.params), reply.status, reply.body)
+            schema.check(Operation(request.method, request.route, request.params), reply.status, reply.body)
         return reply
 
 

@@ -14,14 +14,12 @@ from decimal import Decimal
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
+from tests.venues.oanda_facts import ENUMS
 from tests.venues.oanda_values import Instrument
 from tests.venues.oanda_wire import SECOND, Time, Wire, read_time
 
 UNITS = {"S": 1, "M": 60, "H": 3600}
-GRANULARITIES = (  # weeks and months are not served
-    "S5", "S10", "S15", "S30", "M1", "M2", "M4", "M5", "M10", "M15", "M30",
-    "H1", "H2", "H3", "H4", "H6", "H8", "H12", "D",
-)  # fmt: skip
+GRANULARITIES = ENUMS["CandlestickGranularity"].split()  # weeks and months are not served
 SIDES = {"M": ("mid", 0), "B": ("bid", -1), "A": ("ask", 1)}
 MOST = 5000
 

@@ -1,37 +1,39 @@
-"""OANDA's published v20 description, made strict: what it does not name does not exist.
+"""What the loopback OANDA takes and answers, held to oanda_facts.py: what is not named there does not exist.
 
-The description has no `required` and lets unknown fields pass; here an unknown field is an error, an Order, an
-OrderRequest or a Transaction is held to the definition that its type names, and formats are checked.
+An Order, an OrderRequest or a Transaction is held to the shape that its type names.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 
-from jsonschema import Draft4Validator, FormatChecker, ValidationError
-from jsonschema.validators import extend
-
+from tests.venues.oanda_facts import ENUMS, FAMILIES, OPERATIONS, PATTERNS, REFUSALS, SHAPES, UNSERVED
 from tests.venues.oanda_wire import Cell, Wire
 
-# Definitions that stand for a family, told apart by `type`; the suffix completes a member's name.
-FAMILIES = {"Order": "Order", "OrderRequest": "OrderRequest", "Transaction": "Transaction"}
-FORMATS = {
-    "A decimal number": r"-?\d+(\.\d+)?",
-    "The RFC 3339": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)|\d+(\.\d{1,9})?",
-    "String representation of the numerical OANDA-assigned TransactionID": r"\d+",
-    "The string representation of the OANDA-assigned": r"\d+",
-    "A string containing the base currency": r"[A-Z0-9]+_[A-Z0-9]+",
+
+def _text(pattern: str) -> Callable[[Cell], bool]:
+    fits = re.compile(pattern).fullmatch
+    return lambda cell: isinstance(cell, str) and bool(fits(cell))
+
+
+def _one_of(values: set[str]) -> Callable[[Cell], bool]:
+    return lambda cell: isinstance(cell, str) and cell in values
+
+
+# Whether a cell is of a type that has no parts.
+PLAIN: Mapping[str, Callable[[Cell], bool]] = {
+    "int": lambda cell: type(cell) is int,
+    "bool": lambda cell: type(cell) is bool,
+    **{name: _text(pattern) for name, pattern in PATTERNS.items()},
+    **{name: _one_of(set(values.split())) for name, values in ENUMS.items()},
 }
-CLEARS_BY_NULL = "/trades/{tradeSpecifier}/orders"  # null cancels there, which Swagger 2 has no words for
 
 
 class SchemaViolation(AssertionError):
-    """The venue itself said something that the description does not allow: a bug of the venue or of a test."""
+    """The venue answered what the facts do not allow: a bug of the venue or of a test, or a fact that is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,134 +42,124 @@ class Operation:
     route: str  # the template
     params: Mapping[str, str]
 
-
-def _by_type(validator: Draft4Validator, members: Wire, cell: Cell, _: Wire) -> Iterator[ValidationError]:
-    member = members.get(cell.get("type", "")) if isinstance(cell, dict) else None
-    if member is None:
-        yield ValidationError(f"{cell!r} has no type of the description")
-    else:
-        yield from validator.descend(cell, member)
-
-
-Strict = extend(Draft4Validator, {"x-by-type": _by_type})
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.route}"
 
 
 @cache
-def described(path: Path) -> Description:
-    """Read once: it takes longer to make strict than most tests take."""
-    return Description(path)
+def fields(text: str) -> Mapping[str, str]:
+    """Each field's type; where parts share a field the last one counts."""
+    found: dict[str, str] = {}
+    for part in text.split(";"):
+        names, _, kind = part.strip().partition(": ")
+        found |= dict.fromkeys(names.split(), kind) if kind else fields(SHAPES[names])
+    return found
 
 
-def _checker(document: str) -> FormatChecker:
-    checker = FormatChecker(formats=())
-    for text in set(re.findall(r'"format": "((?:[^"\\]|\\.)*)"', document)):
-        for opening, pattern in FORMATS.items():
-            if text.startswith(opening):
-                fits = re.compile(pattern).fullmatch
-                checker.checks(json.loads(f'"{text}"'))(
-                    lambda cell, fits=fits: not isinstance(cell, str) or bool(fits(cell))
-                )
-    return checker
+def member(family: str, kind: object) -> str:
+    """The name of a family's member: MARKET of Order is MarketOrder. Empty if there is none."""
+    name = str(kind).title().replace("_", "") + family
+    return name if name in SHAPES else ""
 
 
-class Description:
-    """Which operations exist, what they take and what they answer."""
+def _routes() -> list[tuple[re.Pattern[str], str, set[str]]]:
+    """Address, route and methods. Literal segments come first: transactions/sinceid is not a transaction's id."""
+    methods: dict[str, set[str]] = {}
+    for method, route in (name.split() for name in [*OPERATIONS, *UNSERVED]):
+        methods.setdefault(route, set()).add(method)
+    ordered = sorted(methods, key=lambda route: (route.count("{"), route))
+    return [(re.compile("/v3" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", each)), each, methods[each]) for each in ordered]
 
-    def __init__(self, path: Path) -> None:
-        self.text = path.read_text()
-        self.document = json.loads(self.text)
-        self._strict: dict[str, Wire] = {}
-        self._validators: dict[tuple[str, str, str], Strict] = {}
 
-    @cached_property
-    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
-        """Literal segments are tried before parameters: transactions/sinceid is not a transaction's id."""
-        routes = sorted(self.document["paths"], key=lambda route: (route.count("{"), route))
-        return [(route, re.compile("/v3" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route))) for route in routes]
+ROUTES = _routes()
 
-    def match(self, method: str, path: str) -> Operation | int:
-        """The operation, or the status of a refusal."""
-        for route, pattern in self._patterns:
-            if found := pattern.fullmatch(path):
-                known = method.lower() in self.document["paths"][route]
-                return Operation(method, route, found.groupdict()) if known else 405
-        return 404
 
-    def _parameters(self, operation: Operation, where: str) -> dict[str, Wire]:
-        stated = self.document["paths"][operation.route][operation.method.lower()]["parameters"]
-        resolved = (self.document["parameters"][p["$ref"].split("/")[-1]] if "$ref" in p else p for p in stated)
-        return {p["name"]: p for p in resolved if p["in"] == where}
+def match(method: str, path: str) -> Operation | int:
+    """The operation, or the status of a refusal."""
+    for pattern, route, methods in ROUTES:
+        if found := pattern.fullmatch(path):
+            return Operation(method, route, found.groupdict()) if method in methods else 405
+    return 404
 
-    def refusals(self, operation: Operation, query: Mapping[str, str], body: Wire | None) -> list[str]:
-        """Why the description does not allow this request; empty if it does."""
-        return [*self._query_refusals(operation, query), *self._body_refusals(operation, body)]
 
-    def _query_refusals(self, operation: Operation, query: Mapping[str, str]) -> Iterator[str]:
-        known = self._parameters(operation, "query")
-        for name in query:
-            kind = known.get(name, {}).get("type")
-            if kind is None:
-                yield f"unknown query parameter '{name}'"
-            elif kind == "integer" and not query[name].isdigit():
-                yield f"'{name}' is not an integer"
-            elif kind == "boolean" and query[name] not in ("true", "false"):
-                yield f"'{name}' is not a boolean"
-            elif not self._formats.conforms(query[name], known[name].get("format", "")):
-                yield f"Invalid value specified for '{name}'"
-        yield from (f"'{name}' is missing" for name, p in known.items() if p.get("required") and name not in query)
+def refusals(operation: Operation, query: Mapping[str, str], body: Wire | None) -> list[str]:
+    """Why this request is not as described; empty if it is."""
+    parts = OPERATIONS.get(operation.name)
+    return [*_wrong_query(parts.get("query"), query), *_wrong_body(parts.get("body"), body)] if parts else []
 
-    def _body_refusals(self, operation: Operation, body: Wire | None) -> Iterator[str]:
-        stated = next(iter(self._parameters(operation, "body").values()), None)
-        if stated is None:
-            if body:
-                yield "no body is taken here"
-            return
-        if operation.route.endswith(CLEARS_BY_NULL) and body:
-            body = {name: cell for name, cell in body.items() if cell is not None}
-        for error in Strict(self._closed(stated["schema"]), format_checker=self._formats).iter_errors(body):
-            yield f"{'.'.join(map(str, error.path)) or 'body'}: {error.message}"
 
-    def check(self, operation: Operation, status: int, body: Wire) -> None:
-        """Raise if an answer is not as described."""
-        key = (operation.method, operation.route, str(status))
-        if key not in self._validators:
-            stated = self.document["paths"][operation.route][operation.method.lower()]["responses"]
-            answer = stated.get(str(status)) or self.document["responses"].get(str(status))
-            if answer is None:
-                raise SchemaViolation(f"{operation.method} {operation.route} does not answer {status}")
-            answer = self.document["responses"][answer["$ref"].split("/")[-1]] if "$ref" in answer else answer
-            self._validators[key] = Strict(self._closed(answer["schema"]), format_checker=self._formats)
-        for error in self._validators[key].iter_errors(body):
-            at = ".".join(map(str, error.path))
-            raise SchemaViolation(f"{operation.method} {operation.route} {status} at {at}: {error.message}")
+def _wrong_query(text: str | None, query: Mapping[str, str]) -> Iterator[str]:
+    known = fields(text) if text else {}
+    for name, said in query.items():
+        if name not in known:
+            yield f"unknown query parameter '{name}'"
+        elif not _is_written(said, known[name].rstrip("!")):
+            yield f"Invalid value specified for '{name}'"
+    yield from (f"'{name}' is missing" for name, kind in known.items() if kind.endswith("!") and name not in query)
 
-    @cached_property
-    def _formats(self) -> FormatChecker:
-        return _checker(self.text)
 
-    def _closed(self, schema: Wire) -> Wire:
-        """The same schema with its references followed and no room for unknown fields."""
-        if "$ref" in schema:
-            return self._named(schema["$ref"].split("/")[-1])
-        closed = {word: schema[word] for word in ("type", "enum", "format") if word in schema}
-        if "properties" in schema:
-            closed["properties"] = {name: self._closed(each) for name, each in schema["properties"].items()}
-            closed["properties"].get("clientOrderID", {}).pop("format", None)  # it is given that of an OrderID
-            closed["additionalProperties"] = False
-        if "items" in schema:
-            closed["items"] = self._closed(schema["items"])
-        return closed
+def _is_written(said: str, kind: str) -> bool:
+    """Whether a parameter is as its type has it; a list is separated by commas."""
+    if kind.startswith("["):
+        return all(_is_written(each, kind[1:-1]) for each in said.split(","))
+    if kind == "int":
+        return said.isdecimal()
+    return said in ("true", "false") if kind == "bool" else PLAIN[kind](said)
 
-    def _named(self, name: str) -> Wire:
-        if name not in self._strict:
-            family = FAMILIES.get(name)
-            self._strict[name] = self._family(family) if family else self._closed(self.document["definitions"][name])
-        return self._strict[name]
 
-    def _family(self, suffix: str) -> Wire:
-        definitions = self.document["definitions"]
-        types = definitions["TransactionType" if suffix == "Transaction" else "OrderType"]["enum"]
-        names = {kind: kind.title().replace("_", "") + suffix for kind in types}
-        return {
-            "x-by-type": {kind: self._closed(definitions[name]) for kind, name in names.items() if name in definitions}
-        }
+def _wrong_body(text: str | None, body: Wire | None) -> Iterator[str]:
+    if text:
+        yield from _wrong_fields(body, fields(text), "")
+    elif body:
+        yield "no body is taken here"
+
+
+def check(operation: Operation, status: int, body: Wire) -> None:
+    """Raise if an answer is not as described."""
+    text = OPERATIONS[operation.name].get(str(status)) or (SHAPES["problem"] if status in REFUSALS else None)
+    if text is None:
+        raise SchemaViolation(f"{operation.name} does not answer {status}")
+    for error in _wrong_fields(body, fields(text), ""):
+        raise SchemaViolation(f"{operation.name} {status} at {error}")
+
+
+def wrong(cell: Cell, kind: str, at: str = "") -> Iterator[str]:
+    """What is not as the type has it, and where."""
+    if kind.endswith("?"):
+        yield from () if cell is None else wrong(cell, kind[:-1], at)
+    elif kind.startswith("["):
+        yield from _wrong_list(cell, kind[1:-1], at)
+    elif kind not in PLAIN:
+        yield from _wrong_shape(cell, kind, at)
+    elif not PLAIN[kind](cell):
+        yield f"{at}: {cell!r} is no {kind}"
+
+
+def _wrong_list(cell: Cell, kind: str, at: str) -> Iterator[str]:
+    if not isinstance(cell, list):
+        yield f"{at}: {cell!r} is no list"
+        return
+    for index, each in enumerate(cell):
+        yield from wrong(each, kind, f"{at}.{index}")
+
+
+def _wrong_shape(cell: Cell, name: str, at: str) -> Iterator[str]:
+    if name in FAMILIES:
+        name = member(name, cell.get("type")) if isinstance(cell, dict) else ""
+    if name:
+        yield from _wrong_fields(cell, fields(SHAPES[name]), at)
+    else:
+        yield f"{at}: {cell!r} has no type that is described"
+
+
+def _wrong_fields(cell: Cell, known: Mapping[str, str], at: str) -> Iterator[str]:
+    if not isinstance(cell, dict):
+        yield f"{at or 'body'}: {cell!r} is no object"
+        return
+    for name, each in cell.items():
+        here = f"{at}.{name}" if at else name
+        if name in known:
+            yield from wrong(each, known[name], here)
+        else:
+            yield f"{here}: not described"

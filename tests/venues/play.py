@@ -6,22 +6,23 @@ Between bars prices gap, inside one they do not: on its way a price trades at ev
 from __future__ import annotations
 
 from ffe.model import Bars, InstrumentId, Price, Quotes
-from tests.venues.binance import Binance
 from tests.venues.oanda import Oanda
+from tests.venues.venue import Venue
 
 
-def play(venue: Binance, market: Quotes | Bars) -> None:
+def play(venue: Venue, market: Quotes | Bars) -> None:
     if isinstance(market, Quotes):
         for quote in market.quotes:
-            venue.price(symbol_of(quote.instrument), quote.mid)
+            venue.price(symbol_of(quote.instrument, venue.SEPARATOR), quote.mid)
         return
     for bar in market.bars:
-        venue.price(symbol_of(bar.instrument), bar.open)
+        symbol = symbol_of(bar.instrument, venue.SEPARATOR)
+        venue.price(symbol, bar.open)
         for there in (bar.low, bar.high, bar.close):
-            walk(venue, symbol_of(bar.instrument), there)
+            walk(venue, symbol, there)
 
 
-def walk(venue: Binance, symbol: str, there: Price) -> None:
+def walk(venue: Venue, symbol: str, there: Price) -> None:
     here = float(venue.account.mids.get(symbol, there))
     stops = {float(order.stop) for order in venue.open_orders(symbol) if order.stop}
     for stop in sorted(stops, reverse=there < here):
@@ -57,5 +58,5 @@ def pair_of(instrument: InstrumentId) -> str:
     return instrument.partition(":")[2].replace("/", "_")
 
 
-def symbol_of(instrument: InstrumentId) -> str:
-    return instrument.partition(":")[2].replace("/", "")
+def symbol_of(instrument: InstrumentId, separator: str = "") -> str:
+    return instrument.partition(":")[2].replace("/", separator)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -81,15 +80,13 @@ class Client:
 class Opened:
     """Opens venues, and closes them and their clients at the end."""
 
-    def __init__(self, description: Path) -> None:
-        self.description, self.open = description, []
+    def __init__(self) -> None:
+        self.open: list[Client] = []
 
     def __call__(self, *scripted: faults.Fault, **more: object) -> Client:
         clock = Clock()
         instruments = (Instrument("EUR_USD"), YEN, POUND, CHF)
-        venue = Oanda(
-            self.description, clock, instruments=more.pop("instruments", instruments), faults=scripted, **more
-        )
+        venue = Oanda(clock, instruments=more.pop("instruments", instruments), faults=scripted, **more)
         client = Client(venue.__enter__(), clock)
         self.open.append(client)
         venue.price("EUR_USD", "1.10000", "1.10010")
@@ -101,17 +98,9 @@ class Opened:
             client.venue.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="session")
-def description(shared_data: Path) -> Path:
-    path = shared_data / "oanda-v20-openapi.json"
-    if not path.exists():
-        pytest.skip(f"no description at {path}")
-    return path
-
-
 @pytest.fixture
-def opened(description: Path) -> Iterator[Opened]:
-    opened = Opened(description)
+def opened() -> Iterator[Opened]:
+    opened = Opened()
     yield opened
     opened.close()
 
@@ -157,11 +146,11 @@ def test_a_body_that_is_no_json_is_refused(client: Client) -> None:
     assert client.ask("POST", "/orders", json={}).status_code == 400
 
 
-def test_an_answer_that_breaks_the_description_is_the_tests_error(description: Path) -> None:
+def test_an_answer_that_breaks_the_description_is_the_tests_error() -> None:
     badly_named = [Instrument("EUR/USD")]
     with (
         pytest.raises(SchemaViolation, match=r"instruments 200 at instruments.0.name: 'EUR/USD'"),
-        Oanda(description, Clock(), instruments=badly_named) as venue,
+        Oanda(Clock(), instruments=badly_named) as venue,
         httpx2.Client(verify=TRUST) as http,
     ):
         path = f"{venue.url}/v3/accounts/{venue.id}/instruments"
@@ -951,10 +940,10 @@ def test_hanging_requests_block_neither_the_others_nor_the_end(opened: Opened) -
     client.http.close()
 
 
-def test_it_speaks_tls_with_a_context_of_the_tests(description: Path) -> None:
+def test_it_speaks_tls_with_a_context_of_the_tests() -> None:
     authority, served = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(served)
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    with Oanda(description, Clock(), context=served) as venue, httpx2.Client(verify=trusted) as http:
+    with Oanda(Clock(), context=served) as venue, httpx2.Client(verify=trusted) as http:
         assert http.get(f"{venue.url}/v3/accounts", headers=venue.headers).status_code == 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import ccxt
 import pytest
@@ -118,8 +117,8 @@ def test_a_candle_without_a_price_has_told_nothing(
 
 
 @pytest.fixture
-def oanda(shared_data: Path) -> Iterator[tuple[Oanda, OandaMarket]]:
-    with Oanda(shared_data / "oanda-v20-openapi.json", lambda: NOW) as venue:
+def oanda() -> Iterator[tuple[Oanda, OandaMarket]]:
+    with Oanda(lambda: NOW) as venue:
         venue.price("EUR_USD", "1.10000", "1.10010")
         client = OandaClient("loopback", venue.id, venue.url)
         yield venue, OandaMarket(client)
