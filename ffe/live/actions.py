@@ -34,12 +34,18 @@ class Remainder:
     def is_flat(self) -> bool:
         return not (self.held or self.orders or self.unknown)
 
-    def is_less_than(self, other: Remainder) -> bool:
-        """Whether something of it has become less; what is unknown has not."""
+    def is_less_than(self, least: Remainder) -> bool:
+        """Whether less is held than ever before, or, with nothing held, less orders are out; what is unknown is not.
+        Orders count last: a stop that makes way for a refused exit, and comes back, is no progress."""
         if self.unknown:
             return False
-        has_shrunk = any(self.held.get(id, 0.0) < qty * (1.0 - 1e-9) for id, qty in other.held.items())
-        return has_shrunk or self.orders < other.orders
+        has_shrunk = any(self.held.get(id, 0.0) < qty * (1.0 - 1e-9) for id, qty in least.held.items())
+        return has_shrunk or (not self.held and self.orders < least.orders)
+
+    def lowest(self, other: Remainder) -> Remainder:
+        """The least of both, instrument by instrument; what has once been gone stays at nothing."""
+        held = {id: min(qty, other.held.get(id, 0.0)) for id, qty in self.held.items()}
+        return Remainder({**other.held, **held}, min(self.orders, other.orders))
 
     def text(self) -> str:
         held = [f"{id} {qty:g}" for id, qty in self.held.items()]

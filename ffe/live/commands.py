@@ -16,7 +16,7 @@ from ffe.model import Act
 
 READ_EVERY = 1.0  # the journal's trades, while a close is followed
 REPORT_EVERY = 5.0
-CLOSED_WITHIN = 60.0  # how long a close is followed
+CLOSED_WITHIN = 30.0  # how long a close is followed
 ANSWERED_WITHIN = 60.0  # how long the engine's answer to a command is waited for
 STATUS_WITHIN = 5.0  # after a re-arm, for the engine's word on entries
 CLOSES = frozenset({Act.CLOSE_ALL, Act.CLOSE})

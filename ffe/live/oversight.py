@@ -49,7 +49,8 @@ class Stop:
     unlatched: list[int] = field(default_factory=list)
     latched_by: float | None = None  # when the latch must be kept; None once it is
     commands: dict[int, tuple[int, float]] = field(default_factory=dict)  # not answered yet: whose, and since when
-    seen: Remainder | None = None
+    seen: Remainder | None = None  # the newest that was known whole
+    least: Remainder | None = None
     shrunk_at: float = 0.0
     look: int | None = None  # the one under way
     looked_at: float = 0.0
@@ -58,8 +59,10 @@ class Stop:
     def saw(self, remainder: Remainder, now: float) -> bool:
         """Take in what the venues show; whether a person should hear of it."""
         before, self.look = self.seen, None
-        if before is not None and remainder.is_less_than(before):
+        if self.least is not None and remainder.is_less_than(self.least):
             self.shrunk_at = now
+        if not remainder.unknown:
+            self.least = remainder if self.least is None else self.least.lowest(remainder)
         if before is None or not remainder.unknown:
             self.seen = remainder
         is_due = before is None or remainder.text() != before.text() or now >= self.reported_at + REPORT_EVERY

@@ -167,7 +167,8 @@ def test_remainder_that_does_not_become_less_is_taken_over_though_the_engine_spe
     [
         (Remainder({BTC: 0.5}), Remainder({BTC: 0.4})),
         (Remainder({BTC: 0.5, ETH: 1.0}), Remainder({BTC: 0.5})),
-        (Remainder({BTC: 0.5}, orders=2), Remainder({BTC: 0.5}, orders=1)),
+        (Remainder({}, orders=2), Remainder({}, orders=1)),
+        (Remainder({BTC: 0.5}, orders=1), Remainder({}, orders=2)),
         (Remainder({BTC: 0.5, ETH: 1.0}), Remainder({BTC: 0.5, ETH: 0.5})),
     ],
 )
@@ -187,6 +188,36 @@ def test_remainder_that_is_partly_unknown_or_grows_has_not_become_less(case: Cas
     case.wait(7.0)
     case.left = then
     assert Do.KILL in case.wait(4.0)
+
+
+def test_stop_that_makes_way_and_comes_back_is_no_progress(case: Case) -> None:
+    """An exit that is refused takes its stop away for a moment, again and again."""
+    case.stop()
+    did: list[Action] = []
+    for orders in (1, 0, 1, 0, 1, 0, 1):
+        case.left = Remainder({BTC: 0.5}, orders)
+        did += case.wait(2.0)
+    assert Do.KILL in did
+
+
+def test_quantity_that_falls_and_rises_again_is_no_progress(case: Case) -> None:
+    """A balance that lags now and then."""
+    case.stop()
+    did: list[Action] = []
+    for qty in (0.5, 0.4, 0.5, 0.4, 0.5, 0.4, 0.5):
+        case.left = Remainder({BTC: qty})
+        did += case.wait(2.0)
+    assert Do.KILL in did
+
+
+def test_position_that_vanishes_and_comes_back_is_no_progress(case: Case) -> None:
+    """An answer that leaves a balance out, now and then; an order rests all the while."""
+    case.stop()
+    did: list[Action] = []
+    for held in ({BTC: 0.5}, {}, {BTC: 0.5}, {}, {BTC: 0.5}, {}, {BTC: 0.5}):
+        case.left = Remainder(held, 1)
+        did += case.wait(2.0)
+    assert Do.KILL in did
 
 
 def test_unknown_remainder_is_no_measure_for_the_next_one(case: Case) -> None:
@@ -494,7 +525,7 @@ def test_close_that_lasts_too_long_claims_nothing(case: Case) -> None:
     for _ in range(60):
         read(case, OLD)
     assert case.done(asker) is False
-    assert "it is not closed, 60 s after the command. Nothing is claimed" in case.replies(asker)[-1]
+    assert "it is not closed, 30 s after the command. Nothing is claimed" in case.replies(asker)[-1]
 
 
 def test_close_without_the_engines_answer_claims_nothing(case: Case) -> None:
