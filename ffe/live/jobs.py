@@ -48,7 +48,7 @@ class Jobs:
     def post(self, call: Call) -> None:
         """From any thread: call it in the loop's."""
         self._calls.put(call)
-        with suppress(BlockingIOError):  # the loop has not yet read what woke it
+        with suppress(OSError):  # the loop has not yet read what woke it, or has ended
             self._theirs.send(b".")
 
     def hand_over(self) -> None:

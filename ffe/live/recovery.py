@@ -154,7 +154,8 @@ class Left:
 def left_in(root: Path) -> Left:
     """What the journal of an account holds. The newest day's file is enough, unless a supervisor opened it.
 
-    Of a day that may have a hundred thousand lines only those from the newest state on are parsed, and the heads.
+    Of a day that may have a hundred thousand lines only those from the newest state and its event on are parsed, and
+    the heads.
     """
     needed: list[Line] = []
     for path in reversed(day_files(root)):
@@ -172,7 +173,7 @@ def left_in(root: Path) -> Left:
 def _lines_needed(path: Path) -> list[Line]:
     rows = [*texts(path)]
     newest = max((n for n, (_, text) in enumerate(rows) if STATE in text), default=0)
-    needed = [row for n, row in enumerate(rows) if n >= newest or HEAD in row[1] or CHECKPOINT in row[1]]
+    needed = [row for n, row in enumerate(rows) if n >= newest - 1 or HEAD in row[1] or CHECKPOINT in row[1]]
     return [_line(where, text) for where, text in needed]
 
 
