@@ -187,6 +187,7 @@ def test_question_that_waits_is_not_put_again(scripted: Scripted, background: Ba
     until(lambda: len(scripted.sent) == 3)
     time.sleep(0.02)
     assert scripted.sent == ["ask first", "ask a", "look"]
+    assert background.answers() == [], "and its thread lives on"
 
 
 def test_question_is_put_again_once_it_was_answered(scripted: Scripted, background: BackgroundBroker) -> None:

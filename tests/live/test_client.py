@@ -135,6 +135,8 @@ def test_only_processes_of_ours_are_killed(tmp_path: Path) -> None:
     with subprocess.Popen(sleeps) as other, subprocess.Popen([*sleeps, "ffe.live"]) as ours:
         (tmp_path / "supervisor.pid").write_text(str(other.pid))
         (tmp_path / "engine.pid").write_text(str(ours.pid))
+        while not Path(f"/proc/{ours.pid}/cmdline").read_bytes():  # it is being loaded
+            time.sleep(0.001)
         kill_what_runs(tmp_path)
         assert ours.wait(5) == -signal.SIGKILL and other.poll() is None
         other.kill()

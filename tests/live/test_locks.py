@@ -17,12 +17,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("folder", "account"), [("a", "one"), ("a", "another"), ("b", "one")])
 def test_folder_and_account_are_locked_each_for_itself(tmp_path: Path, folder: str, account: str) -> None:
+    second = locked(tmp_path / folder, [account])
     with (
         locked(tmp_path / "a", ["one", "two"]),
         pytest.raises(ConfigError, match="another session trades this account"),
     ):
-        with locked(tmp_path / folder, [account]):
-            pass
+        second.__enter__()
 
 
 def test_other_folder_and_other_account_are_free(tmp_path: Path) -> None:
