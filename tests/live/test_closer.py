@@ -28,7 +28,7 @@ from tests.venues.faults import (
     Vanished,
     Zombie,
 )
-from tests.venues.matching import Side
+from tests.venues.matching import Kind, Order, Side, exact
 from tests.venues.oanda_faults import OPEN_POSITIONS, SINCE_ID, SUMMARY, HttpError, NoReply
 from tests.venues.server import Server
 
@@ -120,6 +120,14 @@ def test_stop_that_is_lost_on_its_way_back_is_placed_again(binance: Binance, los
 def test_stop_whose_answer_is_lost_is_not_placed_twice(binance: Binance) -> None:
     with at_binance(binance) as scene:
         scene.venue.faults = [Drop(on=MARKET), Drop(on=STOP, accepted=True)]
+        scene.close()
+        assert len(scene.posts("STOP_LOSS")) == 1 and scene.is_flat() and not scene.venue.open_orders()
+
+
+def test_stop_that_is_listed_late_is_not_placed_twice(binance: Binance) -> None:
+    """A venue may not list at once what it has taken."""
+    with at_binance(binance) as scene:
+        scene.venue.faults = [Drop(on=MARKET), Drop(on=STOP, accepted=True), Invisible(on=STOP, lasts=SECOND // 2)]
         scene.close()
         assert len(scene.posts("STOP_LOSS")) == 1 and scene.is_flat() and not scene.venue.open_orders()
 
@@ -271,6 +279,18 @@ def test_stop_that_still_rests_is_not_flat(binance: Binance) -> None:
         assert not one.is_closed() and scene.venue.open_orders()
         one.close()
         assert not scene.venue.open_orders() and scene.is_flat()
+
+
+def test_order_of_ours_that_rests_though_it_is_thought_to_have_ended_is_not_flat(binance: Binance) -> None:
+    """The venue lists it: what was sent and answered does not count."""
+    with at_binance(binance, holds={"BTC": 0.2}) as scene:
+        ended = next(id for id in sorted(scene.left.ids()) if id not in {t.id for t in scene.left.orders()})
+        resting = Order(0, ended, "BTCUSDT", Side.SELL, Kind.LIMIT, exact(0.001), exact(60_000))
+        scene.venue.account.place(resting)
+        one = scene.liquidator()
+        assert not one.is_closed() and scene.is_flat() and not one.is_closed()
+        scene.venue.cancel_all()
+        assert one.is_closed()
 
 
 def test_entry_that_may_still_come_is_not_flat(binance: Binance) -> None:

@@ -13,15 +13,16 @@ from pathlib import Path
 import ccxt
 import pytest
 
-from ffe.config import load_settings
+from ffe.config import Secrets, Settings, VenueSettings, load_settings
 from ffe.errors import ConfigError
 from ffe.live import closing
 from ffe.live.actions import Report
 from ffe.live.closing import Look, Place, close_all, close_everything, open_trades, secure
+from ffe.live.connect import Armed, Connector
 from ffe.live.locks import mark_of
 from ffe.live.recovery import left_in
 from ffe.live.task import Task
-from ffe.model import SECOND, Change, Nanos, Quotes, Role, Step
+from ffe.model import SECOND, Change, Nanos, Quotes, Role, Step, Venue
 from ffe.records.encode import Stamp, encode_value
 from ffe.records.journal import LiveJournal
 from ffe.records.verify import verify
@@ -124,6 +125,14 @@ def test_what_is_ours_is_closed_and_nothing_else(binance: Binance, tmp_path: Pat
         folder.write_journal()
         assert folder.close() == Report(True, ("The venues show flat.",))
         assert folder.scene.is_flat() and folder.scene.stage.at_venue() >= 0.2 and not folder.venue.open_orders()
+
+
+def test_ids_of_a_closing_differ_from_venue_to_venue() -> None:
+    """Each counts its decisions from one; the same record twice would be refused by the disk."""
+    settings = Settings(venues={"a": VenueSettings(source="ccxt"), "b": VenueSettings(source="ccxt")}, instruments={})
+    sessions = [closing._session("closing", Connector(Venue(v), settings, Secrets(), Armed.LIVE)) for v in "ab"]
+    first, second = (session.decision(1) for session in sessions)
+    assert first != second
 
 
 def test_journal_from_before_marks_is_believed(binance: Binance, tmp_path: Path) -> None:
@@ -280,6 +289,13 @@ def test_spoilt_journal_is_flat_only_by_the_venues_word(
         asked = len(folder.venue.requests)
         assert folder.close().is_good
         assert {"account", "openOrders"} <= {request.endpoint for request in folder.venue.requests[asked:]}
+
+
+def test_order_that_rests_is_not_flat_with_a_lost_journal(binance: Binance, tmp_path: Path) -> None:
+    with folder_at(binance, tmp_path) as folder:
+        folder.scene.close()
+        rest(folder, "SOLUSDT", Side.BUY, 10.0, 90.0)
+        assert not folder.close().is_good and "buy 10, called web_SOLUSDT" in folder.said[0]
 
 
 @pytest.mark.parametrize("what", ["*", "GET account", "GET openOrders"])
