@@ -21,6 +21,7 @@ from ffe.brokers.venue import (
     ORDER_SECONDS,
     QUESTION_SECONDS,
     USUAL,
+    OpenOrder,
     Past,
     Placed,
     RequestKind,
@@ -59,7 +60,9 @@ from ffe.model import (
     Quotes,
     Report,
     Role,
+    Side,
     Symbol,
+    Ticket,
     Universe,
     Venue,
 )  # fmt: skip
@@ -400,6 +403,25 @@ class CcxtBroker(VenueBroker):
             return Known.NOT_FOUND
         raise Unclear(Fault.UNREADABLE, f"{self._venue} knows nothing of an order that it had confirmed")
 
+    # ------------------------------------------------------------ without an engine
+
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """On a spot account a sale can only reduce what is held."""
+        return tuple(
+            _open_order(row, instrument)
+            for instrument in self._mine.values()
+            for row in self._ask(self.client.fetch_open_orders, instrument.symbol)
+        )
+
+    def claim(self) -> None:
+        """An order that is claimed makes way for an exit as a stop of ours does."""
+        for order in self.open_orders():
+            if order.number not in self._by_number:
+                id = OrderId(order.number)
+                placed = Placed(Ticket(id, Role.PROTECT, order.instrument, order.side, order.qty), order.qty)
+                self._placed[id] = placed
+                self._number(placed, order.number)
+
     # ------------------------------------------------------------ telling
 
     def _place(self, order: Enter | Exit | Protect, terms: Terms) -> None:
@@ -531,6 +553,15 @@ class CcxtBroker(VenueBroker):
         self._collect(self._mine[placed.instrument])  # what it had filled comes first
         if self._placed.pop(placed.order.id, None):
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, "as asked"))
+
+
+def _open_order(row: Any, instrument: Instrument) -> OpenOrder:
+    side = Side.LONG if row["side"] == "buy" else Side.SHORT
+    left, stop = row["remaining"] if row["remaining"] is not None else row["amount"], row["triggerPrice"]
+    if not row["id"] or left is None:
+        raise Unclear(Fault.UNREADABLE, f"{instrument.id}: an open order without id or quantity: {row['info']}")
+    id, trigger = str(row["clientOrderId"] or ""), None if stop is None else float(stop)
+    return OpenOrder(instrument.id, row["id"], id, side, float(left), trigger, side is Side.SHORT)
 
 
 def _has_moved(placed: Placed, resting: Mapping[str, Reply]) -> bool:

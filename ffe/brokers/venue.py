@@ -11,7 +11,7 @@ for both, since it asks for price and clock before it leaves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -36,13 +36,16 @@ from ffe.model import (
     Known,
     Nanos,
     OrderId,
+    Price,
     Protect,
     Qty,
     Query,
+    Quote,
     Quotes,
     Rejected,
     Report,
     Role,
+    Side,
     Ticket,
     Universe,
     Venue,
@@ -72,6 +75,23 @@ class Past:
     seen: frozenset[str] = frozenset()
     orders: tuple[Ticket, ...] = ()
     ids: frozenset[OrderId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that is open at the venue, whoever sent it.
+
+    id is what its sender called it, "" where it has no name of that kind; stop is the price that triggers it, None
+    where none does; reduces says that it can only close what is held.
+    """
+
+    instrument: InstrumentId
+    number: str
+    id: str
+    side: Side
+    qty: Qty
+    stop: Price | None
+    reduces: bool
 
 
 def ticket_of(order: Order) -> Ticket:
@@ -239,6 +259,23 @@ class VenueBroker(ABC):
     @abstractmethod
     def _read(self) -> None:
         """Say what the account holds."""
+
+    # ------------------------------------------------------------ without an engine
+
+    @abstractmethod
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """Every order that is open at the instruments of this venue; Unclear or Denied where it does not say."""
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Take every position and every open order of these instruments for ours, so that exits close them and
+        cancellations find them by the venue's own number: an operator has lost the journal and says so. Unclear or
+        Denied where the venue does not say what there is."""
+
+    def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
+        """Present prices; Unclear or Denied where the venue does not say."""
+        shown = self._ask(self._market.quotes, [self._mine[id] for id in instruments])
+        return tuple(Quote(ticker.instrument, ticker.mid) for ticker in shown)
 
     # ------------------------------------------------------------ a second look
 

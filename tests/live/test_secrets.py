@@ -84,7 +84,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
 
 def test_a_lock_and_a_mark_give_no_account_away() -> None:
     Path("ffe.toml").write_text(VENUES.format(address="http://127.0.0.1:9"))
-    from ffe.live.supervisor import locked
+    from ffe.live.locks import locked
 
     (oanda,) = connectors(load_settings(), ["EUR/USD"], load_secrets(), Armed.NOT)
     held, again = (locked(Path(place), [oanda.account_id]) for place in ("data", "other"))
