@@ -477,18 +477,31 @@ class Book:
             if (answer.venue, fill.trade) in self._seen:
                 continue
             self._seen[answer.venue, fill.trade] = answer.time
-            is_ours = self._is_ours(answer, fill)
-            owner, fees = ledger.ours if is_ours else ledger.foreign, ledger.fees
-            net = ledger.fill(self.universe[fill.instrument], fill, owner, self.rate)
-            self.ours_realised += net if is_ours else 0.0
-            yield Booked(fill, net, ledger.fees - fees, is_ours)
+            for part, is_ours in self._by_owner(answer, fill):
+                owner, fees = ledger.ours if is_ours else ledger.foreign, ledger.fees
+                net = ledger.fill(self.universe[fill.instrument], part, owner, self.rate)
+                self.ours_realised += net if is_ours else 0.0
+                yield Booked(part, net, ledger.fees - fees, is_ours)
 
-    def _is_ours(self, answer: Answer, fill: Fill) -> bool:
-        """What our orders do is ours; of what no order of ours did the venue may know it, else its sign must tell."""
-        if answer.order is not None:
-            return True
+    def _by_owner(self, answer: Answer, fill: Fill) -> Iterator[tuple[Fill, bool]]:
+        """What our orders do is ours; of what no order of ours did the venue may know it.
+
+        Else it closes what is not ours first, for that is what its owner could sell: our own rests behind a stop. A
+        purchase and a sale by hand beside our position took 60 % of that away, and its stop with it.
+        """
         told = answer.ours if isinstance(answer, Filled) else None
-        return self.ours(fill.instrument).qty * fill.qty < 0.0 if told is None else told
+        if answer.order is not None or told is not None:
+            yield fill, told is not False or answer.order is not None
+            return
+        ledger = self.ledgers[answer.venue]
+        theirs = against(fill.qty, ledger.foreign.get(fill.instrument, FLAT).qty)
+        ours = against(fill.qty - theirs, ledger.ours.get(fill.instrument, FLAT).qty)
+        if ours and ours != fill.qty:
+            share = ours / fill.qty
+            yield replace(fill, qty=ours, fee=fill.fee * share), True
+            fill = replace(fill, qty=fill.qty - ours, fee=fill.fee * (1.0 - share))
+            ours = 0.0
+        yield fill, bool(ours)
 
     def _take_over(self, answer: CashFlow | Found) -> None:
         """Book what came from outside at today's value, or keep it until there is one; unit value does not move."""
@@ -606,6 +619,11 @@ class Book:
             for currency, amount in sorted(cash.items())
             if not abs(amount - self.cash(read.venue, currency)) <= CENT
         ]
+
+
+def against(qty: Qty, held: Qty) -> Qty:
+    """What of a signed quantity reduces a holding."""
+    return math.copysign(min(abs(qty), abs(held)), qty) if qty * held < 0.0 else 0.0
 
 
 def day_of(time: Nanos) -> int:

@@ -100,12 +100,18 @@ def replay(
 
 @app.command()
 def status(config: ConfigOption = None) -> None:
-    """Show what the session of this data folder does."""
-    from ffe.live.client import ask
+    """Show what the session of this data folder does; where none answers, what its journal last knew."""
+    from ffe.live.client import NoSession, ask, last_known
     from ffe.live.show import show_status
 
-    for said in ask(_settings(config).data_folder, "status"):
-        show_status(said)
+    folder = _settings(config).data_folder
+    try:
+        for message in ask(folder, "status"):
+            show_status(message)
+    except NoSession:
+        for line in last_known(folder, time.time_ns()):
+            typer.echo(line)
+        raise
 
 
 @app.command()
@@ -113,21 +119,35 @@ def stop(
     force: Annotated[
         bool, typer.Option("--force", help="Emergency stop: latch, close all that is ours, done when venues show flat.")
     ] = False,
+    everything: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="ACCOUNT_ID",
+            help="With --force: close all that this account holds of the session's instruments, whosever it is.",
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """End the session; what is open stays, behind the stops that rest at its venues."""
     from ffe.live import client
 
-    settings = _settings(config)
-    if force:
-        client.force(settings.data_folder, typer.echo)
+    folder = _settings(config).data_folder
+    if everything is not None and not force:
+        raise ConfigError("--everything closes what may not be ours: say --force with it.")
+    if everything is not None:
+        is_done = client.force_everything(folder, everything, typer.echo)
+    elif force:
+        is_done = client.force(folder, typer.echo)
     else:
-        _tell(settings.data_folder, "end")
+        _tell(folder, "end")
+        return
+    if not is_done:
+        raise typer.Exit(1)
 
 
 @app.command("close-all")
 def close_all(config: ConfigOption = None) -> None:
-    """Close all that is ours at market, and go on."""
+    """Close all that is ours at market, and go on; done when the trades that were open are closed."""
     _tell(_settings(config).data_folder, "close_all")
 
 
@@ -148,9 +168,9 @@ def re_arm(
 def _tell(folder: Path, act: str) -> None:
     from ffe.live.client import ask
 
-    for said in ask(folder, act):
-        typer.echo(said.get("said"))
-        if said.get("done") is False:
+    for message in ask(folder, act):
+        typer.echo(message.get("said"))
+        if message.get("done") is False:
             raise typer.Exit(1)
 
 
@@ -170,8 +190,11 @@ def arm(
 
     settings = _settings(config)
     names = [name for item in symbols for name in item.split(",") if name]
-    signed = sign(file, settings, names, connectors(settings, names, load_secrets(), Armed.LIVE), time.time_ns())
+    found = connectors(settings, names, load_secrets(), Armed.LIVE)
+    signed = sign(file, settings, names, found, time.time_ns())
     typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
+    for c in found:
+        typer.echo(f"At the start the id of the account at {c.venue} is asked for: {c.known_by}.")
 
 
 @app.command("config")

@@ -347,9 +347,14 @@ def _readable(prefix: str = "") -> Iterator[None]:
         raise ConfigError(".env is no text in UTF-8. Write it again, one NAME=value a line.") from None
 
 
+def key_prefix(venue: str) -> str:
+    """What the names of a venue's keys begin with: MY_EXCHANGE_ of my-exchange."""
+    return re.sub(r"\W", "_", venue).upper() + "_"
+
+
 def keys_of(venue: str) -> Keys:
     """ConfigError where a venue's key is not set."""
-    prefix = re.sub(r"\W", "_", venue).upper() + "_"
+    prefix = key_prefix(venue)
     with _readable(prefix):
         keys = Keys(_env_prefix=prefix, _env_file=".env")
     if missing := [name for name, value in zip(("API_KEY", "API_SECRET"), keys.reveal(), strict=False) if not value]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from ffe.book import ADOPTED, REMEMBERED, Book, Booked, BookState, day_of
+from ffe.book import ADOPTED, REMEMBERED, Book, Booked, BookState, against, day_of
 from ffe.history import History
 from ffe.hours import Hours
 from ffe.kernels import fills
@@ -83,14 +83,14 @@ from ffe.risk.gatekeeper import Gatekeeper
 from ffe.risk.guard import Guard, GuardState, TradingState
 from ffe.risk.limits import Rules
 from ffe.risk.queue import Ended, Queue, Waiting
-from ffe.risk.slots import Slots, SlotsState, Trade, Want, WantExit, WantProtect
+from ffe.risk.slots import UNPROTECTED, Slots, SlotsState, Trade, Want, WantExit, WantProtect
 from ffe.rounding import to_tick
 from ffe.session import Session
 from ffe.sizing import NO_ROOM, NotTradable, collar_ratio, size_entry, stop_of
 from ffe.strategy import Hears, View
 
 PROVE_EVERY: Nanos = 3 * SECOND  # between two reads of an account that is in doubt
-DAILY_LIMITS, ORDER_RATE = "daily limits", "order rate"  # latches of two controls
+DAILY_LIMITS, ORDER_RATE, PROTECTION = "daily limits", "order rate", "protection"  # latches of three controls
 NOTHING: frozenset[InstrumentId] = frozenset()
 
 
@@ -486,6 +486,9 @@ class Engine:
         for outcome in self.slots.take_outcomes():
             self._draft.outcomes.append(outcome)
             self.memory.learn(outcome)
+            if outcome.cause == UNPROTECTED:  # the next would be bought and sold again for the costs alone
+                why = f"no stop could be placed for {outcome.instrument}"
+                self._latch(self.guard.brake, PROTECTION, why, answer.time)
 
     def _doubt_fill(self, answer: Filled, booked: tuple[Booked, ...]) -> None:
         """What we did not ask for is booked as it is, and a disagreement until the account is read."""
@@ -529,8 +532,8 @@ class Engine:
         self._draft.changes.append(Change("adopted", "", read.venue, "; ".join(self.book.breaks(read))))
         for id, qty in self.book.differences(read).items():
             ours, price = self.book.ours(id).qty, self.book.mark(id)
-            theirs = _against(qty, self.book.held(id) - ours)
-            by_hand = _against(qty - theirs, ours)
+            theirs = against(qty, self.book.held(id) - ours)
+            by_hand = against(qty - theirs, ours)
             if found := qty - by_hand:
                 self._learn_answer(Found(read.time, read.venue, None, Holding(id, found, price)))
             if by_hand:
@@ -888,8 +891,3 @@ def _is_venues_own(answer: Filled) -> bool:
     if answer.fill.cause is Cause.STOP:
         return answer.ours is True
     return answer.fill.cause in (Cause.LIQUIDATION, Cause.FEE)
-
-
-def _against(qty: float, held: float) -> float:
-    """What of a signed quantity reduces a holding."""
-    return math.copysign(min(abs(qty), abs(held)), qty) if qty * held < 0.0 else 0.0

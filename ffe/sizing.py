@@ -15,7 +15,7 @@ from decimal import ROUND_CEILING
 from ffe.kernels import fills
 from ffe.model import Instrument, Intent, Money, Price, Purpose, Qty, Side, Signal
 from ffe.risk.limits import GateLimits, SizeRules, WatchRules
-from ffe.rounding import SELLABLE_MARGIN, in_steps, round_down
+from ffe.rounding import SELLABLE_MARGIN, in_steps, round_down, to_tick
 
 NO_ROOM = "concentration leaves less than the minimum"
 
@@ -60,7 +60,9 @@ def stop_of(signal: Signal, price: Price, watch: WatchRules) -> Price:
     return signal.stop if signal.stop is not None else fills.distance_from(price, int(signal.side), -watch.stop_ratio)
 
 
-def objection(instrument: Instrument, signal: Signal, price: Price, rate: float, is_spot: bool) -> str | None:
+def objection(
+    instrument: Instrument, signal: Signal, price: Price, rate: float, is_spot: bool, watch: WatchRules
+) -> str | None:
     """Why this instrument cannot do this at all, whatever its size."""
     if not _is_price(price):
         return "no price"
@@ -71,6 +73,9 @@ def objection(instrument: Instrument, signal: Signal, price: Price, rate: float,
     for name, level, side in (("stop", signal.stop, -int(signal.side)), ("target", signal.target, int(signal.side))):
         if level is not None and not (_is_price(level) and side * level > side * price):
             return f"{name} {level!r} on the wrong side of {price!r}"
+    stop, side = to_tick(stop_of(signal, price, watch), instrument.tick), -int(signal.side)
+    if not side * stop > side * price:  # bought, refused its stop and sold again, for the costs alone
+        return f"stop {stop!r} on the wrong side of {price!r}: a tick is {instrument.tick!r}"
     if signal.qty is not None and not (math.isfinite(signal.qty) and signal.qty > 0.0):
         return f"asked for {signal.qty!r}"
     return None
@@ -120,7 +125,7 @@ def size_entry(
     size: SizeRules, gate: GateLimits, watch: WatchRules,
 ) -> Intent | NotTradable:  # fmt: skip
     """The entry that a signal asks for at this price, or why there can be none. Unknown equity is left to the gate."""
-    if reason := objection(instrument, signal, price, room.rate, is_spot):
+    if reason := objection(instrument, signal, price, room.rate, is_spot, watch):
         return NotTradable(reason)
     least = minimum_entry(instrument, price, stop_of(signal, price, watch))
     rule, qty = "unknown_equity", least

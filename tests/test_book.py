@@ -340,14 +340,23 @@ def test_holding_without_quantity_is_none() -> None:
     assert book(found(BTC, 0.0, 40_000.0)).equity == 0.0
 
 
-def test_fill_of_no_order_of_ours_is_foreign_unless_it_reduces_what_is_ours() -> None:
+def test_fill_of_no_order_of_ours_closes_what_is_not_ours_first() -> None:
     new = book(deposit(OANDA, 1_000.0), filled(fill(EURUSD, 500.0, 1.25), None))
     assert (new.ours(EURUSD.id), new.held(EURUSD.id)) == (FLAT, 500.0)
     new.apply(filled(fill(EURUSD, 100.0, 1.125)))
-    new.apply(filled(fill(EURUSD, -100.0, 1.25, cause=Cause.LIQUIDATION), None))
-    assert (new.ours(EURUSD.id), new.held(EURUSD.id), new.ours_realised) == (FLAT, 500.0, 12.5)
-    new.apply(filled(fill(EURUSD, -200.0, 1.5), None))
-    assert (new.held(EURUSD.id), new.ours_realised) == (300.0, 12.5)
+    new.apply(filled(fill(EURUSD, -200.0, 1.5, cause=Cause.HAND), None))
+    assert (new.ours(EURUSD.id).qty, new.held(EURUSD.id), new.ours_realised) == (100.0, 400.0, 0.0)
+    theirs, ours = sorted(new.apply(filled(fill(EURUSD, -350.0, 1.25, 3.5), None)), key=lambda booked: booked.is_ours)
+    assert (theirs.fill.qty, theirs.fees, ours.fill.qty, ours.fees) == (-300.0, 3.0, -50.0, 0.5)
+    assert (new.ours(EURUSD.id).qty, new.held(EURUSD.id), new.ours_realised) == (50.0, 50.0, 5.75)
+    assert identity_holds(new)
+
+
+def test_purchase_and_sale_by_hand_beside_our_position_leave_it_whole() -> None:
+    new = book(deposit(KRAKEN, 50_000.0), filled(fill(BTC, 0.1, 50_000.0)))
+    for qty in (0.06, -0.06):
+        new.apply(filled(fill(BTC, qty, 50_000.0, cause=Cause.HAND), None))
+    assert (new.ours(BTC.id).qty, new.held(BTC.id)) == (0.1, 0.1)
 
 
 def test_small_fill_that_reduces_what_is_ours_is_ours() -> None:

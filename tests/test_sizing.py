@@ -233,18 +233,25 @@ def test_what_an_instrument_cannot_do_is_said_first(asked: Signal, price: Price,
     ],
 )
 def test_levels_stand_on_their_own_side_of_the_price(asked: Signal, reason: str | None) -> None:
-    assert objection(replace(COIN, shortable=True), asked, 100.0, 1.0, False) == reason
+    assert objection(replace(COIN, shortable=True), asked, 100.0, 1.0, False, WatchRules()) == reason
 
 
 @pytest.mark.parametrize("price", [0.5, 1e-9])
 def test_small_price_is_a_price(price: Price) -> None:
-    assert objection(COIN, signal(), price, 1.0, True) is None
+    assert objection(COIN, signal(), price, 1.0, True, WatchRules()) is None
 
 
-def test_stop_that_no_number_tells_from_the_price_leaves_no_size() -> None:
+@pytest.mark.parametrize(
+    ("tick", "reason"), [(0.01, "stop 0.1 on the wrong side of 0.1: a tick is 0.01"), (1e-3, None)]
+)
+def test_stop_that_rounds_onto_the_price_is_not_tradable(tick: Price, reason: str | None) -> None:
+    assert objection(replace(COIN, tick=tick), signal(), 0.1, 1.0, True, WatchRules()) == reason
+
+
+def test_stop_that_no_number_tells_from_the_price_is_not_tradable() -> None:
     tight = WatchRules(stop_ratio=1e-20)
     found = size_entry(COIN, signal(), 100.0, ROOM, True, SizeRules(), GateLimits(), tight)
-    assert found == NotTradable("risk_per_trade leaves 0.0, under the minimum of 0.05")
+    assert found == NotTradable("stop 100.0 on the wrong side of 100.0: a tick is 0.0")
 
 
 # ---------------------------------------------------------------- what one unit may cost

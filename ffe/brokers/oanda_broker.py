@@ -15,6 +15,7 @@ from ffe.brokers.venue import (
     ORDER_SECONDS,
     QUESTION_SECONDS,
     USUAL,
+    OpenOrder,
     Past,
     Placed,
     SecondLook,
@@ -351,7 +352,7 @@ class OandaBroker(VenueBroker):
         }
         if order.stop is not None:
             body["stopLossOnFill"] = {"price": written(order.stop, instrument.tick), "timeInForce": "GTC"}
-        said = self._commit(self.client.post, "orders", {"order": body})
+        said = self._do(self.client.post, "orders", {"order": body})
         self._accept(self._placed[order.id], _made(said))
         self._look_again()
 
@@ -446,6 +447,47 @@ class OandaBroker(VenueBroker):
         if placed.order.role is Role.PROTECT:
             is_known &= self._ours(placed.instrument).keys() <= set(self._levels_of(placed).values())
         return Known.WORKING if is_known else Known.NOT_FOUND
+
+    # ------------------------------------------------------------ without an engine
+
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """An order on a trade is for all of it and ends with it; any other could open one."""
+        return tuple(order for order, _ in self._listed_orders(self._open_trades()))
+
+    def claim(self) -> None:
+        trades = self._open_trades()
+        for number, held in trades.items():
+            self._trades.setdefault(number, held)
+        for order, trade in self._listed_orders(trades):
+            if order.number not in self._levels:
+                id = OrderId(order.number)
+                placed = Placed(Ticket(id, Role.PROTECT, order.instrument, order.side, order.qty), order.qty)
+                placed.number = order.number
+                self._placed[id] = placed
+                self._levels[order.number] = placed, trade
+
+    def _open_trades(self) -> dict[str, tuple[InstrumentId, Qty]]:
+        rows = rows_of(self._ask(self.client.get, "openTrades"), "trades")
+        named = [(row, self._by_name.get(text_of(row, "instrument"))) for row in rows]
+        return {text_of(row, "id"): (i.id, number_of(row, "currentUnits")) for row, i in named if i is not None}
+
+    def _listed_orders(self, trades: dict[str, tuple[InstrumentId, Qty]]) -> Iterator[tuple[OpenOrder, str]]:
+        """Every pending order with the trade that it rests on, "" where it rests on none."""
+        for row in rows_of(self._ask(self.client.get, "pendingOrders"), "orders"):
+            trade, stop = str(row.get("tradeID") or ""), None
+            id, units = trades[trade] if trade in trades else self._ordered(row)
+            if text_of(row, "type").startswith(("STOP", "TRAILING_STOP", "GUARANTEED_STOP")) and "price" in row:
+                stop = number_of(row, "price")
+            side = Side.LONG if (units > 0.0) is (not trade) else Side.SHORT
+            name = part_of(row, "clientExtensions")
+            called = str(name.get("id") or name.get("tag") or "")
+            if id is not None:
+                yield OpenOrder(id, text_of(row, "id"), called, side, abs(units), stop, bool(trade)), trade
+
+    def _ordered(self, row: Row) -> tuple[InstrumentId | None, Qty]:
+        """Instrument and units of an order that rests on no trade we know."""
+        instrument = self._by_name.get(str(row.get("instrument")))
+        return (None, 0.0) if instrument is None else (instrument.id, number_of(row, "units"))
 
     def _is_in_doubt(self, placed: Placed) -> bool:
         """Whether one of the closes of an exit has had no answer, or nobody knows how many of them left."""

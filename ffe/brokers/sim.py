@@ -446,12 +446,12 @@ class SimBroker:
             not used or not self.account.venue_equity(self._venue) < STOP_OUT * used
         ):  # what is unknown liquidates nothing
             return
-        for id, position in list(self.ledger.positions()):
+        ours, theirs = list(self.ledger.ours.items()), list(self.ledger.foreign.items())
+        for n, (id, position) in enumerate([*ours, *theirs]):
             instrument, side = self._mine[id], -1 if position.qty > 0.0 else 1
             price = fills.market_price(self.account.mark(id), side, instrument.spread / 2.0, instrument.slippage)
-            self._happen(
-                Filled(now, self._venue, None, self._fill_of(instrument, -position.qty, price, Cause.LIQUIDATION), True)
-            )
+            fill = self._fill_of(instrument, -position.qty, price, Cause.LIQUIDATION)
+            self._happen(Filled(now, self._venue, None, fill, True, n < len(ours)))
         self._resting.clear()
 
 

@@ -5,13 +5,13 @@ leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign
 `ffe.wire.errors` in one function per adapter, and nothing else of the foreign client is caught. An entry leaves only if
 price, clock and decision are, at that moment, what it was decided on; what reduces risk is never held up by that. A
 rate limit holds up the requests of its own class, orders or questions, for as long as the venue said; an entry waits
-for both.
+for both, since it asks for price and clock before it leaves.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -36,13 +36,16 @@ from ffe.model import (
     Known,
     Nanos,
     OrderId,
+    Price,
     Protect,
     Qty,
     Query,
+    Quote,
     Quotes,
     Rejected,
     Report,
     Role,
+    Side,
     Ticket,
     Universe,
     Venue,
@@ -72,6 +75,23 @@ class Past:
     seen: frozenset[str] = frozenset()
     orders: tuple[Ticket, ...] = ()
     ids: frozenset[OrderId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that is open at the venue, whoever sent it.
+
+    id is what its sender called it, "" where it has no name of that kind; stop is the price that triggers it, None
+    where none does; reduces says that it can only close what is held.
+    """
+
+    instrument: InstrumentId
+    number: str
+    id: str
+    side: Side
+    qty: Qty
+    stop: Price | None
+    reduces: bool
 
 
 def ticket_of(order: Order) -> Ticket:
@@ -195,11 +215,6 @@ class VenueBroker(ABC):
         """An order, or its cancellation."""
         return self._request(RequestKind.ORDER, call, *arguments, **named)
 
-    def _commit(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        """An entry: it waits for whatever the venue has limited."""
-        self._check_rate(RequestKind.QUESTION)
-        return self._request(RequestKind.ORDER, call, *arguments, **named)
-
     def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
         self._check_rate(kind)
         try:
@@ -245,6 +260,23 @@ class VenueBroker(ABC):
     def _read(self) -> None:
         """Say what the account holds."""
 
+    # ------------------------------------------------------------ without an engine
+
+    @abstractmethod
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """Every order that is open at the instruments of this venue; Unclear or Denied where it does not say."""
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Take every position and every open order of these instruments for ours, so that exits close them and
+        cancellations find them by the venue's own number: an operator has lost the journal and says so. Unclear or
+        Denied where the venue does not say what there is."""
+
+    def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
+        """Present prices; Unclear or Denied where the venue does not say."""
+        shown = self._ask(self._market.quotes, [self._mine[id] for id in instruments])
+        return tuple(Quote(ticker.instrument, ticker.mid) for ticker in shown)
+
     # ------------------------------------------------------------ a second look
 
     def _objection(self, entry: Enter, time: Nanos) -> str:
@@ -268,10 +300,13 @@ class VenueBroker(ABC):
 
     def _dearer(self, entry: Enter, time: Nanos) -> str:
         intent, asked = entry.approved.intent, self.clock()
-        price = {q.instrument: q.mid for q in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
-        mid, now = price.get(intent.instrument), self.clock()
-        if mid is None:
+        shown = {each.instrument: each for each in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
+        ticker, now = shown.get(intent.instrument), self.clock()
+        if ticker is None:
             return "no price is shown"
+        if ticker.is_stale(now):
+            return f"the venue's price is {(now - (ticker.time or now)) / SECOND:.0f} s old by its own stamp"
+        mid = ticker.mid
         if not intent.side * (mid - entry.collar) <= 0.0:
             return f"{mid!r} is beyond the collar of {entry.collar!r}"
         for what, since, most in (("price", asked, self.look.price_age), ("decision", time, self.look.decision_age)):

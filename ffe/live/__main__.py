@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Optional
@@ -11,6 +12,7 @@ import typer
 from ffe.command import ConfigOption, parameters, told
 from ffe.errors import ConfigError
 
+log = logging.getLogger("ffe.live")
 app = typer.Typer(add_completion=False)
 
 
@@ -23,15 +25,20 @@ def live(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Connect to practice accounts and sandboxes.")] = False,
     real: Annotated[bool, typer.Option("--live", help="Trade real money; needs --arming.")] = False,
     arming: Annotated[Optional[Path], typer.Option(help="The file that `ffe arm` made.")] = None,  # noqa: UP045
+    untested: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--untested", help="Trade at this exchange though the engine was not tested there; repeatable."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Trade a strategy at its venues, through the core that its backtests ran."""
     from ffe.config import load_secrets, load_settings
     from ffe.hours import interval_of
-    from ffe.live import preflight
+    from ffe.live import account_check, preflight
     from ffe.live.arming import check
     from ffe.live.connect import Armed, connectors
     from ffe.live.logs import log_to
+    from ffe.live.recovery import left_in
     from ffe.live.supervisor import Supervisor
     from ffe.live.task import Task
 
@@ -42,13 +49,22 @@ def live(
     armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
     interval_of(interval)
     found = connectors(settings, names, load_secrets(), armed)
+    held = sorted(left_in(settings.data_folder).held())
+    every = connectors(settings, [*names, *held], load_secrets(), armed)
+    account_check.refuse_untested(every, untested or [])
     if real:
         if arming is None:
             raise ConfigError("--live trades real money, and needs --arming FILE. Make one with `ffe arm`.")
-        typed = {c.venue: typer.prompt(f"The id of the account at {c.venue}, to trade real money there") for c in found}
+        typed = {
+            c.venue: typer.prompt(f"To trade real money at {c.venue}, the id of the account ({c.known_by})")
+            for c in found
+        }
         check(arming, settings, names, found, typed, time.time_ns())
+    warnings = account_check.check(every, settings, names, held, typer.echo, time.time_ns)
     preflight.check(settings.data_folder)
     log_to()
+    for warning in warnings:
+        log.info("%s: %s", warning.venue, warning)
     task = Task(
         strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
         armed=armed,

@@ -87,10 +87,15 @@ def check(
         *(["it was signed for other limits"] if armed.limits != limits_of(settings, symbols) else []),
         *(["it was signed for other settings"] if armed.config != settings.fingerprint() else []),
         *(["it was signed for another version of the code"] if armed.code != code_version() else []),
-        *(["what was typed is not the account's id"] if dict(typed) != accounts else []),
+        *([_not_the_id(connectors)] if dict(typed) != accounts else []),
     ]
     if wrong:
         raise ConfigError(f"{path} does not arm this session: {'; '.join(wrong)}. Nothing was started.")
+
+
+def _not_the_id(connectors: Sequence[Connector]) -> str:
+    ids = "; ".join(f"at {connector.venue} {connector.known_by}" for connector in connectors)
+    return f"what was typed is not the account's id, which is {ids}"
 
 
 def _read(path: Path) -> Arming:

@@ -1,7 +1,9 @@
-"""A broker on a thread of its own: a venue that hangs holds up nobody else.
+"""A broker on a thread of its own: a venue that hangs holds up no other.
 
-Orders leave in the order in which they were given, and before any question; a question that is waiting already is not
-put again. What the broker says is kept until it is asked for, and whoever waits is woken.
+Exits, protections and cancellations leave first, in their order; then entries, in theirs; then questions. An exit must
+wait neither for an entry's look at price and clock (two questions to a venue that may hang) nor for status queries. A
+cancellation of an entry that has not left yet stays behind it. A question that waits already is not put again. Answers
+are kept until they are taken, and the feed is woken for them.
 """
 
 from __future__ import annotations
@@ -12,26 +14,34 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from time import monotonic
 
-from ffe.brokers.venue import VenueBroker
-from ffe.model import Answer, Bars, Cancel, Heartbeat, InstrumentId, Nanos, Order, Query, Quotes, Venue
+from ffe.model import Answer, Bars, Cancel, Enter, Heartbeat, InstrumentId, Nanos, Order, Query, Quotes, Venue
+from ffe.ports import Broker
 
 READ_EVERY_SECONDS = 300.0
 
 Work = Callable[[], None]
+Sent = tuple[Order, Nanos]
 
 
 class BackgroundBroker:
-    """The broker's own port; wake is called from the thread whenever there is something to hear."""
+    """The broker's own port; wake is called from the thread whenever answers have come. The account is read every so
+    many seconds of the clock, on quiet days too."""
 
-    def __init__(self, broker: VenueBroker, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        wake: Callable[[], None],
+        read_every: float = READ_EVERY_SECONDS,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.broker, self._wake = broker, wake
-        self._bell: SimpleQueue[bool] = SimpleQueue()  # once for each thing to do; False: no more
-        self._orders: deque[tuple[Order, Nanos]] = deque()
+        self._read_every, self._clock, self._read_at = read_every, clock, clock() + read_every
+        self._bell: SimpleQueue[bool] = SimpleQueue()  # True for each thing to do; False: no more
+        self._first: deque[Sent] = deque()  # what reduces risk
+        self._entries: deque[Sent] = deque()
         self._questions: dict[Query | None, Work] = {}  # in their order; None: what has happened since
-        self._told: deque[Answer] = deque()
-        self._leaving: deque[InstrumentId] = deque()  # of orders that wait for the thread
+        self._answers: deque[Answer] = deque()
         self._waiting: Set[InstrumentId] = frozenset()
-        self._read_at = monotonic() + READ_EVERY_SECONDS
         self._thread = ThreadPoolExecutor(1, f"broker {broker.venue}").submit(self._run)
 
     @property
@@ -40,22 +50,28 @@ class BackgroundBroker:
 
     @property
     def waiting(self) -> Set[InstrumentId]:
-        return self._waiting | frozenset(self._leaving)
+        """Instruments with an order that has not left, or that waits at the venue."""
+        queued = [order for order, _ in (*tuple(self._first), *tuple(self._entries))]
+        return self._waiting | {o.approved.intent.instrument for o in queued if not isinstance(o, Cancel | Query)}
 
     def send(self, order: Order, time: Nanos) -> None:
-        if isinstance(order, Query):
-            self._ask(order, lambda: self.broker.send(order, time))
-            return
-        if not isinstance(order, Cancel):
-            self._leaving.append(order.approved.intent.instrument)
-        self._orders.append((order, time))
+        match order:
+            case Query():
+                self._ask(order, lambda: self.broker.send(order, time))
+                return
+            case Enter():
+                self._entries.append((order, time))
+            case Cancel() if any(isinstance(e, Enter) and e.id == order.order for e, _ in tuple(self._entries)):
+                self._entries.append((order, time))
+            case _:
+                self._first.append((order, time))
         self._bell.put(True)
 
     def work(self, market: Bars | Quotes | Heartbeat) -> None:
         self._ask(None, lambda: self._look(market))
 
     def _ask(self, about: Query | None, ask: Work) -> None:
-        """A question that waits already is not put again: its answer will be newer than the asking."""
+        """A question that waits already is not put again: its answer will be newer than this request for it."""
         if about not in self._questions:
             self._questions[about] = ask
             self._bell.put(True)
@@ -64,7 +80,7 @@ class BackgroundBroker:
         """What is known by now; what broke the thread breaks the caller: a fault of ours is never silent."""
         if self._thread.done():
             self._thread.result()
-        return [self._told.popleft() for _ in range(len(self._told))]
+        return [self._answers.popleft() for _ in range(len(self._answers))]
 
     def stop(self, patience: float) -> None:
         """Do what is still to be done, as long as patience (in seconds) lasts."""
@@ -72,10 +88,10 @@ class BackgroundBroker:
         wait([self._thread], patience)
 
     def _look(self, market: Bars | Quotes | Heartbeat) -> None:
-        """What has happened; and now and then, on quiet days too, whether the account is what the book says."""
+        """Ask what has happened; and now and then read the account: a trade by hand makes no fill of ours."""
         self.broker.work(market)
-        if monotonic() >= self._read_at:
-            self._read_at = monotonic() + READ_EVERY_SECONDS
+        if self._clock() >= self._read_at:
+            self._read_at = self._clock() + self._read_every
             self.broker.send(Query(self.venue, None), market.time)
 
     def _run(self) -> None:
@@ -83,19 +99,23 @@ class BackgroundBroker:
             while self._bell.get():
                 self._do_next()
                 self._waiting = frozenset(self.broker.waiting)
-                if told := self.broker.answers():
-                    self._told += told
+                if answers := self.broker.answers():
+                    self._answers += answers
                     self._wake()
         finally:
             self._wake()
 
     def _do_next(self) -> None:
-        """Orders first: no question holds up an exit."""
-        if self._orders:
-            order, time = self._orders.popleft()
-            self.broker.send(order, time)
-            if not isinstance(order, Cancel | Query):
-                self._leaving.popleft()
-            return
-        about = tuple(self._questions)[0]  # noqa: RUF015 (at once, for the other thread may add one)
+        for queue in (self._first, self._entries):
+            if queue:
+                self._leave(queue)
+                return
+        about = tuple(self._questions)[0]  # noqa: RUF015 (in one step, for the other thread may add one)
         self._questions.pop(about)()
+
+    def _leave(self, queue: deque[Sent]) -> None:
+        """Send the oldest; it counts as waiting until the broker has it."""
+        order, time = queue[0]
+        self.broker.send(order, time)
+        self._waiting = frozenset(self.broker.waiting)
+        queue.popleft()

@@ -1,4 +1,4 @@
-"""What the command line says to a session that runs elsewhere, and what it does itself where none answers."""
+"""What the command line asks of a session that runs elsewhere, and what it does itself where no supervisor answers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ffe.errors import ConfigError, FfeError
+from ffe.hours import stamp
 from ffe.live import control
 from ffe.live.link import Said
 from ffe.live.permit import Permit
+from ffe.live.recovery import Left, left_in
 from ffe.live.task import Task
-from ffe.model import Act
+from ffe.model import SECOND, Act, Nanos
 
 OURS = (b"ffe.live", b"ffe/live/__main__.py")  # how our processes are called
 LOCK_SECONDS = 10.0
-FIRST_WORD_SECONDS = {"status": 3.0, Act.EMERGENCY_STOP: 3.0}  # of the supervisor; everything else waits for the engine
+FIRST_WORD_SECONDS = {"status": 3.0, Act.EMERGENCY_STOP: 3.0}  # of the supervisor, whatever hangs behind it
+SILENT_SECONDS = 30.0  # between two messages about a stop: a supervisor that closes reports every few seconds
+ANSWER_SECONDS = 90.0  # of anything that the engine has to carry out
+
+Say = Callable[[str], None]
 
 
 class NoSession(FfeError):
@@ -28,53 +34,106 @@ class NoSession(FfeError):
 
 
 def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]:
-    """What a session says to a request, until it is done; NoSession where none runs."""
+    """The answers to a request, until it is done; NoSession where no supervisor answers, or answers any longer."""
     by = f"the command line of {os.getenv('USER', 'somebody')}"
     link = control.call(folder, act=act, by=by, instrument=instrument)
     if link is None:
         raise NoSession(f"{folder}: no session runs here. Start one: python -m ffe.live STRATEGY --symbols …")
-    link.end.settimeout(FIRST_WORD_SECONDS.get(act))
+    link.end.settimeout(FIRST_WORD_SECONDS.get(act, ANSWER_SECONDS))
     try:
-        for said in link.listen():
-            link.end.settimeout(None)
-            yield said
-            if "done" in said or act == "status":
+        for message in link.listen():
+            link.end.settimeout(SILENT_SECONDS if act == Act.EMERGENCY_STOP else ANSWER_SECONDS)
+            yield message
+            if "done" in message or act == "status":
                 return
     finally:
         link.close()
     raise NoSession(f"{folder}: the session ended, or hangs, and has not answered.")
 
 
-def force(folder: Path, say: Callable[[str], None]) -> None:
-    """The emergency stop: by the session's own supervisor, or, where none answers, from here. Returns once the venues
-    show flat."""
+def last_known(folder: Path, now: Nanos) -> list[str]:
+    """What the journal last knew, in words: nobody was asked. Empty where there is none."""
+    left = left_in(folder)
+    if left.head is None:
+        return []
+    when = "at a time that is not known" if left.time is None else _when(left.time, now)
+    trades = [
+        f"slot {t.slot}: {t.side.name.lower()} {t.qty:g} {t.instrument}, stop {t.stop:g}; whether it rests is not known"
+        for t in left.trades()
+    ]
+    latch = "entries may leave once a session runs" if Permit(folder).is_given else "LATCHED: no entry leaves"
+    return [
+        f"What the journal last knew, {when}; nobody was asked since: {latch}",
+        *(trades or ["nothing of ours was open"]),
+        *_foreign(left),
+    ]
+
+
+def _when(time: Nanos, now: Nanos) -> str:
+    return f"at {stamp(time // SECOND * SECOND)} UTC, {max(0, now - time) / SECOND:,.0f} s ago"
+
+
+def _foreign(left: Left) -> Iterator[str]:
+    if left.state is not None:
+        for ledger in left.book(left.universe(), 1).ledgers.values():
+            yield from (f"foreign: {position.qty:g} {id}" for id, position in ledger.foreign.items())
+
+
+# ---------------------------------------------------------------- the emergency stop
+
+
+def force(folder: Path, say: Say) -> bool:
+    """The emergency stop: by the session's own supervisor, or, where none answers, from here. Whether the venues show
+    flat."""
     try:
-        for said in ask(folder, Act.EMERGENCY_STOP):
-            say(str(said.get("said")))
-        return
+        done: object = None
+        for message in ask(folder, Act.EMERGENCY_STOP):
+            say(str(message.get("said")))
+            done = message.get("done")
+        return done is True
     except NoSession:
         say("no supervisor answers: it is done from here")
-    from ffe.live.supervisor import close_all
+    from ffe.live.closing import Place, close_all
 
+    with _alone(folder, say):
+        report = close_all(Place(folder, Task.kept(folder)), say)
+    say("\n".join(report.lines))
+    return report.is_good
+
+
+def force_everything(folder: Path, account: str, say: Say) -> bool:
+    """Close all that an account holds of the session's instruments, whosever it is. Nothing is done before the id that
+    was typed is that of an account of the session."""
+    from ffe.live.closing import Place, accounts_called, close_everything
+
+    place = Place(folder, Task.kept(folder))
+    accounts_called(place, account)
+    with _alone(folder, say):
+        report = close_everything(place, account, say)
+    say("\n".join(report.lines))
+    return report.is_good
+
+
+@contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """Latched, and with no process of the session left."""
     try:
         Permit(folder).take_away()
     except OSError as error:
         say(f"the latch cannot be kept ({error}): the next session must not be started before that is mended")
     kill_what_runs(folder)
     say("latched: no entry leaves")
-    try:
-        with ExitStack() as stack:
-            for name in ("live.lock", "engine.lock"):
+    with ExitStack() as stack:
+        for name in ("live.lock", "engine.lock"):
+            try:
                 stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS))
-            task = Task.kept(folder)
-            close_all(folder, task, task.settings, say)
-    except Timeout:
-        raise ConfigError(f"{folder}: a session still runs. End its process, and try again.") from None
-    say("The venues show flat.")
+            except Timeout:
+                raise ConfigError(f"{folder}: a session still runs. End its process, and try again.") from None
+        yield
 
 
 def kill_what_runs(folder: Path) -> None:
-    """End the processes of a session that no longer answers."""
+    """End the processes of a session that does not answer any longer."""
     for name in ("supervisor.pid", "engine.pid"):
         with suppress(OSError, ValueError):
             pid = int((folder / name).read_text())

@@ -7,18 +7,20 @@ line; another machine's address needs that word too. Loopback is nobody else's m
 from __future__ import annotations
 
 import ipaddress
+import logging
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.venue import Past, SecondLook, VenueBroker
-from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, keys_of
+from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, key_prefix, keys_of
 from ffe.errors import ConfigError
 from ffe.model import SECOND, Account, Instrument, Nanos, Universe, Venue
 from ffe.wire import oanda_wire
+from ffe.wire.account import AccountReport
 from ffe.wire.connect import ccxt_client
 from ffe.wire.errors import Denied, Unclear
 from ffe.wire.market import Market
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import ccxt
 
 REAL_MONEY = "https://api-fxtrade.oanda.com"
+
+log = logging.getLogger(__name__)
 
 
 class Armed(StrEnum):
@@ -76,6 +80,33 @@ class Connector:
             return self._needed("OANDA_ACCOUNT_ID", self.secrets.oanda_account_id)
         return keys_of(self.venue).mark()
 
+    @property
+    def exchange(self) -> str:
+        """What ccxt calls the exchange, whatever the venue is called in the settings."""
+        return "oanda" if self.described.source == "oanda" else self.described.exchange or self.venue
+
+    @property
+    def is_tested(self) -> bool:
+        return self.exchange in tested()
+
+    @property
+    def key_names(self) -> str:
+        """The variables that hold the key."""
+        if self.described.source == "oanda":
+            return "OANDA_API_KEY and OANDA_ACCOUNT_ID"
+        return f"{key_prefix(self.venue)}API_KEY and {key_prefix(self.venue)}API_SECRET"
+
+    @property
+    def known_by(self) -> str:
+        """How a person finds the account's id."""
+        if self.described.source == "oanda":
+            return "the account's number at OANDA, as in OANDA_ACCOUNT_ID"
+        name = f"{key_prefix(self.venue)}API_KEY"
+        return (
+            f"the first 16 hex digits of the SHA-256 of {name}, as "
+            f'`printf %s "${name}" | sha256sum | cut -c1-16` prints them'
+        )
+
     def market(self) -> Market:
         if self.described.source == "oanda":
             return oanda_wire.OandaMarket(self.oanda())
@@ -100,7 +131,12 @@ class Connector:
             try:
                 client.set_sandbox_mode(True)
             except (ccxt.NotSupported, TypeError):  # of some it lists None
-                raise ConfigError(f"{self.venue} has no sandbox that ccxt knows: trade there with --live.") from None
+                raise ConfigError(
+                    f"{self.venue} has no sandbox that ccxt knows. Rehearse with `ffe backtest` over its history, "
+                    "which runs the same engine, or with --sandbox at a venue that has practice money, as OANDA "
+                    f"and Binance have. At {self.venue} all money is real: it takes --live with an arming file, and an "
+                    "account that holds no more than you can lose."
+                ) from None
         return client
 
     def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
@@ -116,11 +152,30 @@ class Connector:
         if self.described.source == "oanda":
             with closing(self.oanda()) as client:
                 return oanda_wire.instruments(client, self.venue, symbols)
+        from ffe.wire.ccxt_account import taker_fees
         from ffe.wire.ccxt_wire import ask_in_time, instruments
 
         client = self.ccxt()
         ask_in_time(client, client.load_markets)
-        return instruments(client, self.venue, symbols)
+        listed = instruments(client, self.venue, symbols)
+        fees = taker_fees(client, symbols)
+        if fees.unread:
+            log.info(
+                "%s: the account's own fees are not known, the usual ones are assumed: %s", self.venue, fees.unread
+            )
+        return tuple(
+            replace(instrument, fee=fees.taker.get(instrument.symbol, instrument.fee)) for instrument in listed
+        )
+
+    def report(self, symbols: Sequence[str], now: Callable[[], Nanos]) -> AccountReport:
+        """What the venue says of the account and of these markets. Unclear or Denied where it does not answer."""
+        wanted = list(dict.fromkeys(self.settings.instrument(symbol).symbol for symbol in symbols))
+        if self.described.source == "oanda":
+            with closing(self.oanda()) as client:
+                return oanda_wire.account_report(client, wanted, now)
+        from ffe.wire.ccxt_account import account_report
+
+        return account_report(self.ccxt(), self.venue, wanted, now)
 
     def account(self) -> Account:
         own = self.described.account(self.venue)
@@ -153,6 +208,13 @@ def merged(listed: Instrument, described: Instrument) -> Instrument:
         described.financing_long, described.financing_short, described.funding_hours, 0.0, listed.fee_step,
         listed.maximum_qty,
     )  # fmt: skip
+
+
+def tested() -> list[str]:
+    """The exchanges whose adapters have passed the contract suite."""
+    from ffe.wire.exchanges import TESTED
+
+    return sorted({*TESTED, "oanda"})
 
 
 def is_loopback(address: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Where a session is spoken to: a socket in a folder of its owner's, one for each data folder. One request a line."""
+"""Where a session takes requests: a socket in a folder of its owner's, one for each data folder. One request a line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path
 
 from ffe.errors import ConfigError
-from ffe.live.link import Link, Said
+from ffe.live.link import Link
 
 PATIENCE_SECONDS = 1.0
 
 
 def address(folder: Path) -> str:
-    """Short, for a socket's name may have no more than a hundred characters."""
+    """The socket's path; it is short, for a socket's name may have no more than a hundred characters."""
     place = Path(tempfile.gettempdir()) / f"ffe-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
     found = place.lstat()
@@ -36,7 +36,7 @@ def listen(folder: Path) -> socket.socket:
 
 
 def call(folder: Path, **request: str | None) -> Link | None:
-    """A connection on which the request has been made; None where nobody listens."""
+    """A connection on which the request has been made; None where no supervisor listens."""
     end = socket.socket(socket.AF_UNIX)
     end.settimeout(PATIENCE_SECONDS)
     try:
@@ -47,8 +47,3 @@ def call(folder: Path, **request: str | None) -> Link | None:
     link = Link(end)
     link.say(**request)
     return link
-
-
-def heard(link: Link) -> Said | None:
-    """The next thing that is said; None where the other end has gone."""
-    return next(link.listen(), None)

@@ -1,4 +1,9 @@
-"""Values between two processes: one JSON object a line, over a socket. Who cannot be understood is cut off."""
+"""A JSON socket: values between two processes, one object a line.
+
+Sending never waits: what the other end does not take yet is kept and leaves with the next message or by `flush`. An end
+that leaves a mebibyte unread, or sends a line that long, is cut off: a client that does not read must not hold up a
+supervisor, and a supervisor that is stopped must not hold up an engine.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +11,87 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from select import select
+from time import monotonic
 from typing import TypeAlias
 
 Said: TypeAlias = "dict[str, Json]"
 Json: TypeAlias = "Said | list[Json] | str | int | float | bool | None"
 
-MOST = 1 << 20  # bytes of a line
+MOST = 1 << 20  # bytes of a line, and of what is kept for an end that does not read
+AT_ONCE = socket.MSG_DONTWAIT
 
 
 class Link:
-    """One end. `heard` returns what has come without waiting; an end that is gone says nothing and hears nothing."""
+    """One end. An end that is gone sends nothing and has nothing to read."""
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
         self.is_open = True
-        self._rest = b""
+        self._unread, self._unsent = b"", bytearray()
         end.setblocking(True)
 
     def fileno(self) -> int:
         return self.end.fileno()
 
-    def say(self, **said: Json) -> None:
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits until the other end reads."""
+        return self.is_open and bool(self._unsent)
+
+    def say(self, **message: Json) -> None:
+        self._unsent += json.dumps(message).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Send as much of what waits as the other end takes now."""
         try:
-            self.end.sendall(json.dumps(said).encode() + b"\n")
+            while self.is_open and self._unsent:
+                del self._unsent[: self.end.send(self._unsent, AT_ONCE)]
+        except BlockingIOError:
+            self.is_open = len(self._unsent) <= MOST
         except OSError:
             self.is_open = False
 
+    def drain(self, seconds: float) -> None:
+        """Wait so long for the other end to take what is left: for a process that ends."""
+        deadline = monotonic() + seconds
+        while self.has_unsent and monotonic() < deadline:
+            select([], [self.end], [], 0.1)
+            self.flush()
+
     def heard(self) -> list[Said]:
-        """What is readable now; call it when a selector says that something is."""
+        """The messages that have arrived; it does not wait for any."""
+        data = self._arrived()
+        return [] if data is None else self._messages(data)
+
+    def rest(self) -> Iterator[Said]:
+        """Everything that has arrived, to the last byte: a process's last messages are older than its end."""
+        while self.is_open and (data := self._arrived()) is not None:
+            yield from self._messages(data)
+
+    def _arrived(self) -> bytes | None:
+        """What can be read now; None where the other end is there and has sent nothing."""
         try:
-            data = self.end.recv(1 << 16)
+            return self.end.recv(1 << 16, AT_ONCE)
+        except BlockingIOError:
+            return None
         except OSError:
-            data = b""
-        self.is_open = self.is_open and bool(data) and len(self._rest) < MOST
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [said for line in lines for said in _read(line)]
+            return b""
 
     def listen(self) -> Iterator[Said]:
-        """Everything, until the other end has gone."""
+        """Every message, until the other end is gone; it waits, as long as the socket's timeout allows."""
         while self.is_open:
-            yield from self.heard()
+            try:
+                data = self.end.recv(1 << 16)
+            except OSError:
+                data = b""
+            yield from self._messages(data)
+
+    def _messages(self, data: bytes) -> list[Said]:
+        self.is_open = self.is_open and bool(data) and len(self._unread) < MOST
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        return [message for line in lines for message in _read(line)]
 
     def close(self) -> None:
         self.is_open = False
@@ -55,7 +101,8 @@ class Link:
 
 
 def _read(line: bytes) -> Iterator[Said]:
+    """The object of a line; a line that is none is skipped."""
     with suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict):
-            yield said
+        message = json.loads(line)
+        if isinstance(message, dict):
+            yield message

@@ -1,8 +1,8 @@
-"""The latch that outlives every process: entries leave only while the permit exists.
+"""The entry latch: entries leave only while the permit, a file, exists. It outlives every process.
 
 Taking it away is an unlink: it needs no space on a full disk, no engine, no venue and no lock. An adapter holds it,
-shared, from its last look at it until the request has gone; so whoever took it away and then got it for himself knows
-that no entry is on its way.
+shared, from its last look at it until the request has gone; so a process that took it away and then locked the file
+exclusively knows that no entry is on its way.
 """
 
 from __future__ import annotations
@@ -27,21 +27,30 @@ class Permit:
         return self.path.exists()
 
     def give(self) -> None:
-        """Entries may leave from now on; it lasts when this returns."""
+        """Let entries leave from now on; the permit is durable when this returns."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._sync()
 
     def take_away(self) -> None:
-        """No entry leaves when this has returned, whatever happens to any process or to the power."""
-        with suppress(FileNotFoundError), self._opened() as file:
-            self.path.unlink(missing_ok=True)
-            self._sync()
-            _wait_for_the_last(file)
+        """No entry leaves when this has returned, whatever happens to any process or to the power.
+
+        A file that cannot be opened (no file handles are left) is unlinked all the same, and a folder whose sync failed
+        before is synced again: a power cut must not bring the permit back.
+        """
+        with ExitStack() as stack:
+            file = None
+            with suppress(OSError):
+                file = stack.enter_context(self._opened())
+            if self.path.parent.exists():
+                self.path.unlink(missing_ok=True)
+                self._sync()
+            if file is not None:
+                _wait_for_entries(file)
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Whether an entry may leave; as long as this is held, it is leaving."""
+        """Whether an entry may leave; it is leaving as long as this is held."""
         with ExitStack() as stack:
             file = None
             with suppress(FileNotFoundError):
@@ -65,7 +74,8 @@ class Permit:
             os.close(folder)
 
 
-def _wait_for_the_last(file: int) -> None:
+def _wait_for_entries(file: int) -> None:
+    """Wait until no adapter holds the permit, as long as patience lasts."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         with suppress(BlockingIOError):

@@ -1,18 +1,21 @@
-"""What earlier processes left behind in the journal: the newest state, and the orders that left after it.
+"""The state that earlier processes left in the journal: the newest one, and the orders that left after it.
 
-A state stands in the line of every step that something came of, before anything of it leaves. What was heard after the
-newest one is not read: the venues are asked, and tell it again.
+A state stands in the line of every step that something came of, before anything of it leaves. Events behind the newest
+one are not read: the venues are asked, and tell them again. A journal that cannot be read raises Tampered: it must not
+read as one in which nothing is open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from ffe.book import REMEMBERED, Book, BookState
 from ffe.brokers.venue import Past
+from ffe.errors import Tampered
 from ffe.model import (
     Account,
     Currency,
@@ -33,6 +36,8 @@ from ffe.records.encode import Json, build, loads
 from ffe.records.reader import texts
 
 Object = Mapping[str, Json]
+
+STATE, HEAD, CHECKPOINT = b'"state":{', b'"kind":"head"', b'"kind":"checkpoint"'  # as they stand in canonical JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +71,33 @@ class OpenTrade:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """head is what the newest session was; state is None where there was none; sent are exits and protections that left
-    after it, from a supervisor's hand."""
+    """What is left of earlier sessions.
+
+    head is what the newest session was; state is None where there was none; sent are exits and protections that left
+    after it, by a supervisor; time is of the newest event that was read.
+    """
 
     session: str = ""
     head: Object | None = None
     state: Object | None = None
     sent: tuple[Ticket, ...] = ()
+    time: Nanos | None = None
+
+    def check(self) -> None:
+        """Tampered where it cannot be read whole, or holds what its own session did not have."""
+        if self.state is None:
+            return
+        universe = self.universe()
+        self.book(universe, 1)
+        self.ids()
+        known = {*(trade.instrument for trade in self.trades()), *(ticket.instrument for ticket in self.orders())}
+        if strangers := sorted(str(id) for id in known | self.held() if id not in universe):
+            raise Tampered(f"the journal's newest state holds {', '.join(strangers)}, which its session did not have")
 
     def trades(self) -> list[OpenTrade]:
-        if self.state is None:
-            return []
-        rows = cast(list[Json], _object(self.state["slots"])["trades"])
-        return [build(OpenTrade, row) for row in rows if isinstance(row, Mapping)]
+        with _readable("its slots"):
+            rows = cast(list[Json], _object(self.state["slots"])["trades"]) if self.state is not None else []
+            return [build(OpenTrade, row) for row in rows if isinstance(row, Mapping)]
 
     def orders(self) -> list[Ticket]:
         """What may still be under way."""
@@ -86,29 +105,38 @@ class Left:
 
     def ids(self) -> frozenset[OrderId]:
         """Every order of the trades that are open."""
-        rows = cast(list[list[str]], _object(self.state["slots"])["orders"]) if self.state else []
-        return frozenset([*(OrderId(row[0]) for row in rows), *(ticket.id for ticket in self.sent)])
+        with _readable("its orders"):
+            rows = cast(list[list[str]], _object(self.state["slots"])["orders"]) if self.state is not None else []
+            return frozenset([*(OrderId(row[0]) for row in rows), *(ticket.id for ticket in self.sent)])
 
     def universe(self) -> Universe:
         """What the newest session could trade, and held."""
-        assert self.head is not None
-        rows = [*cast(list[Object], self.head["traded"]), *cast(list[Object], self.head["others"])]
-        instruments = tuple(build(Instrument, row) for row in rows)
-        accounts = tuple(build(Account, row) for row in cast(list[Object], self.head["accounts"]))
-        return Universe(instruments, accounts, Currency(str(self.head["currency"])))
+        with _readable("its session"):
+            head = _object(self.head)
+            rows = [*cast(list[Object], head["traded"]), *cast(list[Object], head["others"])]
+            instruments = tuple(build(Instrument, row) for row in rows)
+            accounts = tuple(build(Account, row) for row in cast(list[Object], head["accounts"]))
+            return Universe(instruments, accounts, Currency(str(head["currency"])))
+
+    def marks(self) -> dict[Venue, str]:
+        """By what the newest session's accounts are told from others; empty in a journal that is older than marks."""
+        marks = _object(self.head).get("marks", {})
+        return {Venue(venue): str(mark) for venue, mark in _object(marks).items()}
 
     def held(self) -> set[InstrumentId]:
         """Instruments of which something was held, or under way."""
         if self.state is None:
             return set()
-        book = build(BookState, _object(self.state["book"]))
+        with _readable("its book"):
+            book = build(BookState, _object(self.state["book"]))
         owned = {id for ledger in book.ledgers for id, _ in (*ledger.ours, *ledger.foreign)}
         return owned | {trade.instrument for trade in self.trades()}
 
     def book(self, universe: Universe, window_days: int) -> Book:
         book = Book(universe, window_days)
-        if self.state is not None:
-            book.restore(build(BookState, _object(self.state["book"])))
+        with _readable("its book"):
+            if self.state is not None:
+                book.restore(build(BookState, _object(self.state["book"])))
         return book
 
     def past(self, venue: Venue, book: Book) -> Past | None:
@@ -124,27 +152,55 @@ class Left:
 
 
 def left_in(root: Path) -> Left:
-    """What the journal of an account holds. The newest day's file is enough, unless a supervisor opened it."""
+    """What the journal of an account holds. The newest day's file is enough, unless a supervisor opened it.
+
+    Of a day that may have a hundred thousand lines only those from the newest state and its event on are parsed, and
+    the heads.
+    """
     needed: list[Line] = []
     for path in reversed(day_files(root)):
-        needed = [*(as_line(loads(text)) for _, text in texts(path)), *needed]
-        if any(line.body.get("state") is not None for line in needed):
+        needed = [*_lines_needed(path), *needed]
+        if any(_has_state(line) for line in needed):
             break
     left = Left()
     for line in needed:
         left = _after(left, line)
+    if left.state is not None and left.head is None:
+        raise Tampered(f"{root}: the journal holds a state and no session. See what was changed: ffe decisions verify")
     return left
 
 
+def _lines_needed(path: Path) -> list[Line]:
+    rows = [*texts(path)]
+    newest = max((n for n, (_, text) in enumerate(rows) if STATE in text), default=0)
+    needed = [row for n, row in enumerate(rows) if n >= newest - 1 or HEAD in row[1] or CHECKPOINT in row[1]]
+    return [_line(where, text) for where, text in needed]
+
+
+def _line(where: str, text: bytes) -> Line:
+    try:
+        return as_line(loads(text))
+    except ValueError as error:
+        raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify") from None
+
+
+def _has_state(line: Line) -> bool:
+    return isinstance(line.body.get("state"), Mapping)
+
+
 def _after(left: Left, line: Line) -> Left:
-    head = line.body.get("head")
+    head, time = line.body.get("head"), line.body.get("time")
+    if line.kind == "event" and isinstance(time, int):
+        left = replace(left, time=time)
     if isinstance(head, Mapping) and "strategy" in head:  # not a supervisor's own
-        left = Left(str(line.body["session"]), head, left.state, left.sent)
-    if isinstance(state := line.body.get("state"), Mapping):
-        sent = cast(list[Object], line.body.get("sent", []))
-        return Left(left.session, left.head, state, tuple(build(Ticket, row) for row in sent))
+        left = replace(left, session=str(line.body["session"]), head=head)
+    if _has_state(line):
+        with _readable("its orders"):
+            sent = tuple(build(Ticket, row) for row in cast(list[Object], line.body.get("sent", [])))
+            return replace(left, state=_object(line.body["state"]), sent=sent)
     if line.kind == "step":
-        return Left(left.session, left.head, left.state, (*left.sent, *_sent(line.body)))
+        with _readable("its orders"):
+            return replace(left, sent=(*left.sent, *_sent(line.body)))
     return left
 
 
@@ -155,6 +211,15 @@ def _sent(body: Object) -> Iterator[Ticket]:
             yield build(Ticket, {**order, "role": role})
 
 
+@contextmanager
+def _readable(part: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise Tampered(f"the journal's newest state cannot be read ({part}: {error!r})") from None
+
+
 def _object(value: Json) -> Object:
-    assert isinstance(value, Mapping)
+    if not isinstance(value, Mapping):
+        raise ValueError("not of this schema")
     return value

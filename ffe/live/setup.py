@@ -13,7 +13,7 @@ from ffe.config import Settings
 from ffe.engine import Engine
 from ffe.errors import RecordError
 from ffe.hours import Hours
-from ffe.model import DAY, Account, Currency, Instrument, InstrumentId, Nanos, Universe
+from ffe.model import DAY, Account, Currency, Instrument, InstrumentId, Nanos, Universe, Venue
 from ffe.records.encode import Json, Stamp, build, encode_value
 from ffe.research.code import code_version
 from ffe.research.columns import Tailing
@@ -26,7 +26,8 @@ AHEAD: Nanos = 366 * DAY  # how far hours are known
 
 @dataclass(frozen=True)
 class Setup:
-    """traded are the instruments that the strategy sees; the universe may hold others, which only have a past."""
+    """traded are the instruments that the strategy sees; the universe may hold others, which only have a past; marks
+    tell each venue's account from others: a journal must not be taken for that of another account."""
 
     strategy: Strategy
     traded: tuple[Instrument, ...]
@@ -35,6 +36,7 @@ class Setup:
     interval: Nanos
     settings: Settings
     opened: Nanos
+    marks: tuple[tuple[Venue, str], ...] = ()
 
     @cached_property
     def universe(self) -> Universe:
@@ -62,6 +64,7 @@ class Setup:
             "interval": self.interval,
             "opened": self.opened,
             "config": self.settings.as_json(),
+            **({"marks": dict(self.marks)} if self.marks else {}),  # which older journals have not
         }
 
     def stamp(self) -> Stamp:
@@ -95,6 +98,7 @@ def setup_of(head: object, data_folder: object) -> Setup:
         int(head["interval"]),
         settings,
         int(head["opened"]),
+        tuple((Venue(venue), str(mark)) for venue, mark in head.get("marks", {}).items()),
     )
 
 

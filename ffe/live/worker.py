@@ -29,6 +29,7 @@ from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link
+from ffe.live.locks import mark_of
 from ffe.live.logs import log_to
 from ffe.live.notices import Notices, NoticingJournal
 from ffe.live.permit import Permit
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
 PATIENCE_SECONDS = 5.0
+FLUSH_SECONDS = 1.0
 MIB = 1 << 20
 
 
@@ -70,7 +72,9 @@ def main() -> None:
         trade(task, link)
     except FfeError as error:
         link.say(life=Life.FAILED, failed=f"{type(error).__name__}: {error}")
+        link.drain(FLUSH_SECONDS)
         os._exit(1)
+    link.drain(FLUSH_SECONDS)
     sys.stdout.flush()
     os._exit(0)  # a thread that still waits for a venue has nothing more to say
 
@@ -152,7 +156,8 @@ def _setup(task: Task, settings: Settings, found: Sequence[Connector], symbols: 
     traded = tuple(i for i in listed if i.id in wanted)
     others = tuple(i for i in listed if i.id not in wanted)
     accounts = tuple(connector.account() for connector in found)
-    return Setup(strategy, traded, others, accounts, interval_of(task.interval), settings, now)
+    marks = tuple((connector.venue, mark_of(connector.account_id)) for connector in found)
+    return Setup(strategy, traded, others, accounts, interval_of(task.interval), settings, now, marks)
 
 
 def _feed(setup: Setup, found: Sequence[Connector], clock: object) -> PollFeed:

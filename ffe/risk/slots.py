@@ -6,7 +6,7 @@ whose position is not covered by a resting stop gets one; one that cannot be pro
 the exit: the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
 
 What is tried again depends on time, never on the arrival of a price: a refused exit or protection after 1, 2, then 3
-seconds, or when the venue said it may be. An unknown order is asked about after 0, 1, 2, 4, 8, then every 10 seconds.
+seconds, or when the venue said it may be. An unknown order is asked about at once, every second, then every 10 seconds.
 An unknown exit or protection that the venue does not show is lost: its position gets a stop again after a second, for
 neither adds exposure, and only an entry has to wait for the venue's horizon.
 """
@@ -58,10 +58,12 @@ from ffe.model import (
 from ffe.risk.limits import SlotRules, WatchRules
 from ffe.rounding import is_dust, to_tick
 
+UNPROTECTED = "stop could not be placed"
 RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
-ASK_SECONDS = (0, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
+ASK_SECONDS = (0, 1, 1, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
 CANCEL_EVERY: Nanos = SECOND  # an order that is not wanted and rests on
 LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
+FOLLOWS_AFTER: Nanos = SECOND  # a stop follows an entry that is still filling; a purchase can be 150 trades
 
 
 class SlotState(StrEnum):
@@ -165,6 +167,7 @@ class Trade(NamedTuple):
     covered_average: Price = 0.0
     tries: int = 0  # failed placements of the protection in a row
     beyond: bool = False  # one reading was beyond the stop
+    through: bool = False  # one reading was through the target
     retries: tuple[Retry, ...] = ()
     closing: str = ""  # why it is to be closed; empty: it is not
     cause: str = ""
@@ -337,7 +340,7 @@ class Slots:
         for trade in state.trades:
             if trade is not None:
                 flights = tuple(f.proven().doubted()._replace(rests=False) for f in trade.flights)
-                self._put(trade._replace(flights=flights, retries=(), beyond=False))
+                self._put(trade._replace(flights=flights, retries=(), beyond=False, through=False))
 
     def adopt(self, ticket: Ticket) -> None:
         """An order that somebody else sent for a trade of ours."""
@@ -394,7 +397,7 @@ class Slots:
         now, is_market = event.time, isinstance(event, Bars | Quotes)
         for trade in self.trades():
             if is_market:
-                trade = self._watched(trade, now)
+                trade = self._watched(trade, now, isinstance(event, Bars))
             if trade.is_calm:
                 continue
             trade = yield from self._questions(trade, now)
@@ -435,7 +438,10 @@ class Slots:
             return False  # a stop that rests follows what the exit has left; none is placed anew beside one
         if protect is not None and protect.unknown:
             return protect.is_lost(now)
-        return not trade.is_covered
+        if trade.is_covered:
+            return False
+        is_filling = trade.flight(Role.ENTRY) is not None
+        return protect is None or not is_filling or now >= protect.sent + FOLLOWS_AFTER
 
     def _may_repeat_exit(self, trade: Trade) -> bool:
         """Whether an exit may leave though an earlier one is lost.
@@ -453,8 +459,9 @@ class Slots:
             return True
         return abs(self.book.held(id) - self.book.ours(id).qty) <= instrument.lot
 
-    def _watched(self, trade: Trade, now: Nanos) -> Trade:
-        """The own watch: a second reading beyond the stop with nothing filled closes the trade."""
+    def _watched(self, trade: Trade, now: Nanos, is_close: bool) -> Trade:
+        """The own watch: a second reading beyond the stop with nothing filled closes the trade, and so does one through
+        a target that cannot rest. A bar's close confirms itself: one odd quote once sold at a loss as a target."""
         mid, read_at = self.book.marks.get(trade.instrument, (math.nan, -1))  # mutate: equivalent, never a time
         if not trade.qty or read_at != now or trade.closing:
             return trade
@@ -462,10 +469,11 @@ class Slots:
         beyond = fills.is_beyond_stop(mid, side, trade.stop, instrument.spread / 2.0)
         if beyond or trade.beyond:
             trade = self._put(trade._replace(beyond=beyond, closing="watch" if beyond and trade.beyond else ""))
-        elif self._watches_target(instrument) and fills.is_through_target(
-            mid, side, trade.target, instrument.spread / 2.0
-        ):
-            trade = self._put(trade._replace(closing="target"))
+        elif self._watches_target(instrument):
+            through = fills.is_through_target(mid, side, trade.target, instrument.spread / 2.0)
+            if through or trade.through:
+                is_confirmed = through and (trade.through or is_close)
+                trade = self._put(trade._replace(through=through, closing="target" if is_confirmed else ""))
         return trade
 
     def _watches_target(self, instrument: Instrument) -> bool:
@@ -543,8 +551,9 @@ class Slots:
                 return trade.with_flight(flight._replace(not_found=gone, unproven=True))
             case Rejected():
                 return self._refused(trade, flight, answer.time, None)
-            case Withheld(again=again):
-                return self._refused(trade, flight, answer.time, again)
+            case Withheld(again=again):  # the venue was not asked, or limits everybody: that is no failure to protect
+                tries, closing = trade.tries, trade.closing
+                return self._refused(trade, flight, answer.time, again)._replace(tries=tries, closing=closing)
             case Cancelled():
                 if flight.role is Role.EXIT:
                     return self._refused(trade, flight, answer.time, None)
@@ -559,15 +568,15 @@ class Slots:
         """An order came to nothing; a protection has so many tries."""
         if flight.successor is not None:
             return trade.without(flight.order)  # it made way: what is to rest in its place has tries of its own
-        is_repeat = any(each.successor == flight.order and each.unknown for each in trade.flights)
+        lost = next((each for each in trade.flights if each.successor == flight.order and each.unknown), None)
         trade = self._ended(trade, flight)
         if flight.role is not Role.PROTECT:
             return trade
         trade = trade.reinstated(flight)
-        if is_repeat:
-            return trade  # a lost one that rests after all has the coins: that is no failure to protect
+        if lost is not None:  # it rests after all, and has the coins: that is no failure to protect
+            return trade._replace(covered=lost.qty, covered_average=trade.average)
         is_spent = trade.tries + 1 >= self.watch.protect_tries
-        closing = trade.closing or ("stop could not be placed" if is_spent else "")
+        closing = trade.closing or (UNPROTECTED if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)
 
     def _refused(self, trade: Trade, flight: Flight, now: Nanos, again: Nanos | None) -> Trade:

@@ -17,14 +17,12 @@ from ffe.model import (
     Instrument,
     Nanos,
     Price,
-    Quote,
-    Ratio,
     Symbol,
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
 from ffe.wire.exchanges import MILLI, Budget, Reply, exchange_of
-from ffe.wire.market import Candle
+from ffe.wire.market import WIDEST, Candle, Ticker
 
 T = TypeVar("T")
 LONGEST: Nanos = 7 * DAY  # of bars that are so long at every exchange: months are not, and some fortnights are not
@@ -40,25 +38,52 @@ class Short(Denied):
 
 
 def instruments(
-    client: ccxt.Exchange, venue: Venue, symbols: list[str], hours: str = "24/7", fee_in_base: bool = True,
-    spread: Ratio = 0.0, slippage: Ratio = 0.0,
-) -> tuple[Instrument, ...]:  # fmt: skip
-    """What the venue says of these markets: tick, lot, minimum and fee. A symbol it does not list raises Denied."""
+    client: ccxt.Exchange, venue: Venue, symbols: list[str], fee_in_base: bool = True
+) -> tuple[Instrument, ...]:
+    """What the venue says of these markets: tick, lot, minimum and fee. A symbol that it does not list, or that has no
+    tick or lot, raises Denied."""
     markets: Mapping[str, Any] = ask(client.load_markets)
-    found = []
-    for symbol in symbols:
-        if symbol not in markets:
-            raise Denied(f"{client.id} lists no {symbol}")
-        market = markets[symbol]
-        precision, limits = market["precision"], market["limits"]
-        found.append(Instrument(
-            venue, Symbol(symbol), AssetClass.CRYPTO, Currency(market["base"]), Currency(market["quote"]), hours,
-            tick=precision["price"], lot=precision["amount"], minimum_qty=limits["amount"]["min"] or 0.0,
-            minimum_notional=limits["cost"]["min"] or 0.0, fee=market["taker"], fee_in_base=fee_in_base,
-            spread=spread, slippage=slippage, fee_step=precision.get("quote") or 0.0,
-            maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
-        ))  # fmt: skip
-    return tuple(found)
+    if unknown := [symbol for symbol in symbols if symbol not in markets]:
+        raise Denied(f"{client.id} lists no {', '.join(unknown)}")
+    return tuple(ask(_instrument, client, venue, markets[symbol], fee_in_base) for symbol in symbols)
+
+
+def _instrument(client: ccxt.Exchange, venue: Venue, market: Mapping[str, Any], fee_in_base: bool) -> Instrument:
+    limits = market["limits"]
+    return Instrument(
+        venue,
+        Symbol(market["symbol"]),
+        AssetClass.CRYPTO,
+        Currency(market["base"]),
+        Currency(market["quote"]),
+        "24/7",
+        tick=step_of(client, market, "price"),
+        lot=step_of(client, market, "amount"),
+        minimum_qty=limits["amount"]["min"] or 0.0,
+        minimum_notional=limits["cost"]["min"] or 0.0,
+        fee=market["taker"] or 0.0,
+        fee_in_base=fee_in_base,
+        fee_step=step_of(client, market, "quote") if market["precision"].get("quote") else 0.0,
+        maximum_qty=min(most) if (most := [m for m in _maxima(limits) if m]) else 0.0,
+    )
+
+
+def step_of(client: ccxt.Exchange, market: Mapping[str, Any], name: str) -> float:
+    """The grid of a market's prices ("price"), quantities ("amount") or money ("quote"), however ccxt counts it.
+
+    Significant digits are no grid: the 5 of bitfinex was read as a tick of 5, and every stop was rounded to 0.
+    """
+    precision = market["precision"].get(name)
+    if client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+        raise Denied(
+            f"{client.id} counts the {name} of {market['symbol']} in significant digits ({precision}), and a stop "
+            "needs a tick to lie on"
+        )
+    if precision is not None and client.precisionMode == ccxt.DECIMAL_PLACES:
+        precision = float(f"1e{-int(precision)}")
+    if precision is None or not 0.0 < precision < math.inf:
+        raise Denied(f"{client.id} names no step of the {name} of {market['symbol']}")
+    return float(precision)
 
 
 def _maxima(limits: Mapping[str, Any]) -> list[float | None]:
@@ -159,10 +184,11 @@ class CcxtMarket:
         """What its clock says, or ours where it shows none."""
         return self._ask(self.exchange.time, self.client) * MILLI
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """The mids of now, asked for in one request."""
         found = self._ask(self.exchange.tickers, self.client, [instrument.symbol for instrument in instruments])
-        return [Quote(instrument.id, _mid(found.get(instrument.symbol), instrument)) for instrument in instruments]
+        shown = [(instrument, found.get(instrument.symbol)) for instrument in instruments]
+        return [Ticker(i.id, _mid(ticker, i), self.exchange.stamp(ticker)) for i, ticker in shown]
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
         """Bars that open in [since, until), oldest first: one page of them, complete or not."""
@@ -196,6 +222,7 @@ def _mid(ticker: Reply | None, instrument: Instrument) -> Price:
     shown: Reply = ticker or {"symbol": None, "bid": None, "ask": None, "last": None, "info": "nothing"}
     bid, ask_price = (float(shown[side] or math.nan) for side in ("bid", "ask"))
     price = (bid + ask_price) / 2.0 if bid <= ask_price else float(shown["last"] or math.nan)
-    if shown["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
+    is_empty = ask_price - bid > WIDEST * price
+    if shown["symbol"] != instrument.symbol or is_empty or not 0.0 < price < math.inf:
         raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {shown['info']}")
     return price

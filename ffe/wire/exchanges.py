@@ -71,9 +71,11 @@ class Exchange:
         found: Sequence[Reply] = client.fetch_open_orders(symbol)
         return found
 
-    def trades(self, client: ccxt.Exchange, symbol: Symbol, since: int) -> Sequence[Reply]:
-        """The account's trades from a time in milliseconds on: the oldest page of them, or all."""
-        found: Sequence[Reply] = client.fetch_my_trades(symbol, since)
+    def trades(
+        self, client: ccxt.Exchange, symbol: Symbol, since: int | None, after: Mapping[str, str]
+    ) -> Sequence[Reply]:
+        """The account's trades from a time in milliseconds on, or after one of them: the oldest page, or all."""
+        found: Sequence[Reply] = client.fetch_my_trades(symbol, since, None, after)
         return found
 
     def balances(self, client: ccxt.Exchange) -> Reply:
@@ -87,6 +89,14 @@ class Exchange:
             return {symbol: client.fetch_ticker(symbol) for symbol in symbols}
         found: Mapping[str, Reply] = client.fetch_tickers(list(symbols))
         return found
+
+    def stamp(self, ticker: Reply | None) -> Nanos | None:
+        """When a price was so, by the exchange; at some the stamp is the last trade's, which says nothing of it."""
+        return None
+
+    def next_page(self, trade: Reply) -> Mapping[str, str]:
+        """Parameters that list own trades after one, where the exchange counts them: hundreds may share a time."""
+        return {}
 
     def time(self, client: ccxt.Exchange) -> int:
         """Its clock in milliseconds, or ours where it shows none."""
@@ -102,7 +112,7 @@ class Exchange:
 
     def halt(self, client: ccxt.Exchange, symbol: Symbol) -> str:
         """Why a market does not trade now, as far as the venue says so; empty where it trades."""
-        return "" if client.market(symbol)["active"] is not False else "the venue lists it as not active"
+        return listed_halt(client.market(symbol))
 
     def used_share(self, client: ccxt.Exchange) -> float:
         """The share of a minute's requests that is used, by the newest answer; 0 where the exchange does not say."""
@@ -119,9 +129,27 @@ class Binance(Exchange):
         status = str(listed[0]["status"])
         return "" if status == "TRADING" else f"its status is {status}"
 
+    def stamp(self, ticker: Reply | None) -> Nanos | None:
+        return int(ticker["timestamp"]) * MILLI if ticker and ticker["timestamp"] else None
+
+    def next_page(self, trade: Reply) -> Mapping[str, str]:
+        return {"fromId": str(int(trade["id"]) + 1)}
+
     def used_share(self, client: ccxt.Exchange) -> float:
         weight = str((client.last_response_headers or {}).get("X-MBX-USED-WEIGHT-1M", "0"))
         return float(weight) / self.LIMIT if weight.isdecimal() else 0.0
+
+
+def listed_halt(market: Reply) -> str:
+    """Why a market that is loaded takes no entries and exits, though ccxt may call it active; empty where it does."""
+    info = market["info"] if isinstance(market["info"], Mapping) else {}
+    status = str(info.get("status") or "")
+    for name in RESTRICTIONS:
+        if info.get(name) is True or status == name:
+            return f"its status is {name}"
+    if market["active"] is not False:
+        return ""
+    return f"its status is {status}" if status else "the venue lists it as not active"
 
 
 class Coinbase(Exchange):
@@ -222,13 +250,18 @@ class Coinbase(Exchange):
         found: Sequence[Reply] = client.fetch_open_orders(symbol, None, None, by_product)
         return found
 
-    def trades(self, client: ccxt.Exchange, symbol: Symbol, since: int) -> Sequence[Reply]:
+    def trades(
+        self, client: ccxt.Exchange, symbol: Symbol, since: int | None, after: Mapping[str, str]
+    ) -> Sequence[Reply]:
         """All of them: pages begin with the newest."""
         market = client.market(symbol)
         query = {"product_ids": [market["id"]], "start_sequence_timestamp": client.iso8601(since)}
         rows = list(_rows(client.v3_private_get_brokerage_orders_historical_fills, query, "fills"))
         found: Sequence[Reply] = client.parse_trades(rows, market, since)
         return found
+
+    def stamp(self, ticker: Reply | None) -> Nanos | None:
+        return int(ticker["timestamp"]) * MILLI if ticker and ticker["timestamp"] else None
 
     def balances(self, client: ccxt.Exchange) -> Reply:
         """Of v3: the accounts of v2 know no holds."""

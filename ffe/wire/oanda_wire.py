@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,17 +19,18 @@ from ffe.model import (
     HOUR,
     MINUTE,
     SECOND,
+    AccountKind,
     AssetClass,
     Currency,
     Fault,
     Instrument,
     Nanos,
-    Quote,
     Symbol,
     Venue,
 )  # fmt: skip
+from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingStop
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
-from ffe.wire.market import Candle
+from ffe.wire.market import WIDEST, Candle, Ticker
 
 Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
 PRACTICE = "https://api-fxpractice.oanda.com"
@@ -126,6 +127,47 @@ def _instrument(venue: Venue, symbol: str, row: Row) -> Instrument:
     )  # fmt: skip
 
 
+def account_report(client: OandaClient, symbols: Sequence[str], now: Callable[[], Nanos]) -> AccountReport:
+    """Ask once. Unclear or Denied where summary, instruments or prices are not answered.
+
+    OANDA does not say what a token may do. Its fees are in the spread, or in the settings.
+    """
+    account = row_of(client.get("summary"), "account")
+    currency = Currency(text_of(account, "currency"))
+    listed = {text_of(row, "name").replace("_", "/") for row in rows_of(client.get("instruments"), "instruments")}
+    tradeable, clock = _tradeable(client, [symbol for symbol in symbols if symbol in listed], now)
+    return AccountReport(
+        kind=AccountKind.MARGIN,
+        currency=currency,
+        markets=tuple(
+            MarketReport(
+                Symbol(symbol),
+                problem="" if symbol in listed else f"OANDA lists no {symbol} for this account",
+                kind=AccountKind.MARGIN,
+                halt="" if tradeable.get(symbol) else "it is closed",
+                closes_regularly=True,
+                stops=frozenset({RestingStop.MARKET}),
+            )
+            for symbol in symbols
+        ),
+        held={currency: balance} if (balance := number_of(account, "balance")) > 0.0 else {},
+        clock=clock,
+    )
+
+
+def _tradeable(
+    client: OandaClient, symbols: Sequence[str], now: Callable[[], Nanos]
+) -> tuple[dict[str, bool], ClockReading | None]:
+    """Which pairs can be traded now, and the venue's clock."""
+    if not symbols:
+        return {}, None
+    asked = now()
+    reply = client.get("pricing", instruments=",".join(symbol.replace("/", "_") for symbol in symbols))
+    reading = ClockReading(asked, _nanos(text_of(reply, "time")), now())
+    prices = rows_of(reply, "prices")
+    return {text_of(row, "instrument").replace("_", "/"): row.get("tradeable") is not False for row in prices}, reading
+
+
 class OandaMarket:
     """What an account sees of the market: prices, complete bars, and the venue's clock."""
 
@@ -135,12 +177,12 @@ class OandaMarket:
     def time(self) -> Nanos:
         return _nanos(text_of(self.client.get("pricing", instruments="EUR_USD"), "time"))
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """The mids of now; a pair that cannot be traded has none."""
         by_name = {instrument.symbol.replace("/", "_"): instrument for instrument in instruments}
         said = rows_of(self.client.get("pricing", instruments=",".join(by_name)), "prices")
         return [
-            Quote(by_name[text_of(row, "instrument")].id, _mid(row))
+            Ticker(by_name[text_of(row, "instrument")].id, _mid(row), _nanos(text_of(row, "time")))
             for row in said
             if row.get("tradeable") is not False and text_of(row, "instrument") in by_name
         ]
@@ -162,8 +204,8 @@ def _mid(row: Row) -> float:
     if not bids or not asks:
         raise Unclear(Fault.UNREADABLE, f"a price without two sides: {row}")
     mid = (number_of(bids[0], "price") + number_of(asks[0], "price")) / 2.0
-    if not mid > 0.0:
-        raise Unclear(Fault.UNREADABLE, f"a price of {mid}")
+    if not (mid > 0.0 and number_of(asks[0], "price") - number_of(bids[0], "price") <= WIDEST * mid):
+        raise Unclear(Fault.UNREADABLE, f"no price that can be believed: {row}")
     return mid
 
 

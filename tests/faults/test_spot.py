@@ -858,7 +858,7 @@ def test_f32_an_exit_waits_for_a_halted_market_behind_its_stop_and_leaves_when_i
     stage.minutes(2)
     assert stage.at_venue() == pytest.approx(stage.net(QTY)) and stage.is_protected() and not stage.posts("MARKET")
     assert {a.reason for a in stage.answers if isinstance(a, Withheld)} == {
-        f"{stage.btc.symbol} does not trade now: {stage.place.halt}; its stop stays"
+        f"{stage.btc.symbol} does not trade now: {stage.place.halt}"
     }
     stage.venue.change(stage.named(), is_trading=True)
     stage.ticks(2, btc=49_500.0)

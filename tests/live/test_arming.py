@@ -7,6 +7,8 @@ The command line runs in this process: every refusal here comes before anything 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,8 +134,11 @@ def test_sandbox_selects_the_testnet() -> None:
 
 
 def test_a_venue_without_a_sandbox_is_refused_one() -> None:
-    with pytest.raises(ConfigError, match="coinbase has no sandbox that ccxt knows: trade there with --live"):
+    with pytest.raises(ConfigError, match="coinbase has no sandbox that ccxt knows") as caught:
         connector("BTC/USD", Armed.SANDBOX).ccxt()
+    assert "Rehearse with `ffe backtest`" in str(caught.value)
+    assert "all money is real: it takes --live with an arming file" in str(caught.value)
+    assert "coinbase has no sandbox" in refusal("--sandbox", "--untested", "coinbase", symbol="BTC/USD")
 
 
 def test_an_answer_leads_no_request_elsewhere() -> None:
@@ -245,7 +250,8 @@ def test_one_mismatch_refuses_to_start(mismatch: str) -> None:
 def test_another_id_typed_refuses_to_start(typed: str) -> None:
     armed()
     said = refusal("--live", "--arming", "arming.json", typed=typed)
-    assert "what was typed is not the account's id" in said and ACCOUNT not in said
+    assert "what was typed is not the account's id, which is at oanda the account's number at OANDA" in said
+    assert ACCOUNT not in said
 
 
 def test_no_id_typed_refuses_to_start() -> None:
@@ -263,3 +269,16 @@ def test_another_key_is_another_account(monkeypatch: pytest.MonkeyPatch) -> None
     before = connector("BTC/USDT", Armed.LIVE).account_id
     monkeypatch.setenv("BINANCE_API_KEY", "another")
     assert connector("BTC/USDT", Armed.LIVE).account_id != before
+
+
+def test_how_the_id_of_a_coin_account_is_found_is_told_where_it_is_asked_for() -> None:
+    """It is a hash that nobody knows by heart."""
+    settings = MARKETS + LIMITS.replace("EUR/USD", "BTC/USDT")
+    Path("ffe.toml").write_text(settings)
+    signed = CliRunner().invoke(ffe, ["arm", "arming.json", "--symbols", "BTC/USDT"])
+    asked = started("--live", "--arming", "arming.json", typed="what?", symbol="BTC/USDT")
+    for text in (signed.output, asked.output, str(asked.exception)):
+        assert "the first 16 hex digits of the SHA-256 of BINANCE_API_KEY" in text
+        (command,) = re.findall("`(printf [^`]+)`", text)
+        printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+        assert printed.strip() == connector("BTC/USDT", Armed.LIVE).account_id

@@ -3,6 +3,7 @@ that rest at the venue."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -93,6 +94,33 @@ def test_an_engine_that_falls_again_and_again_is_left_down(street: Street) -> No
         assert 2 <= len(killed) - 1 <= 5, "restarts"
         assert one.process.returncode == 1
         assert f"It fell {len(killed)} times within an hour and is left down" in one.said
+
+
+def test_supervisor_that_gives_up_protects_what_is_open_first(street: Street) -> None:
+    """F6: it left with "what is open stays behind its stops", and no stop rested."""
+    with session(street, "Holds") as one:
+        qty, killed = holding(one), []
+        while one.process.poll() is None:
+            engine = one.status().get("engine")
+            if isinstance(engine, int) and engine not in killed:
+                if len(killed) == 4:
+                    street.venue.cancel_all()
+                one.kill(engine)
+                killed.append(engine)
+        assert one.process.returncode == 1 and street.held(BTC) == qty and street.is_protected(BTC)
+        assert f"{STOP_RESTS} {qty:g}, its stop rests at the venue at " in one.said
+
+
+def test_signal_to_the_engine_alone_ends_nothing(street: Street) -> None:
+    """A fresh fill would be left without its stop: the supervisor ends it, once what is open is protected."""
+    with session(street, "Idle") as one:
+        one.until(lambda status: status.get("life") == "trading")
+        engine = one.engine
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(engine, number)
+        time.sleep(1.0)
+        status = one.until(lambda status: (status["age_seconds"] or 9.0) < 1.0)
+        assert status["engine"] == engine and status["life"] == "trading"
 
 
 def test_a_strategy_that_raises_ends_its_session_with_one_line(street: Street) -> None:

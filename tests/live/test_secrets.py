@@ -84,7 +84,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
 
 def test_a_lock_and_a_mark_give_no_account_away() -> None:
     Path("ffe.toml").write_text(VENUES.format(address="http://127.0.0.1:9"))
-    from ffe.live.supervisor import locked
+    from ffe.live.locks import locked
 
     (oanda,) = connectors(load_settings(), ["EUR/USD"], load_secrets(), Armed.NOT)
     held, again = (locked(Path(place), [oanda.account_id]) for place in ("data", "other"))
@@ -243,9 +243,9 @@ def test_a_wrong_key_ends_the_session_with_one_line_that_does_not_hold_it(folder
     with at_venue(Street(folder)) as street:
         street.more_env = SECRETS | {wrong: f"{MARK}another"}
         with session(street, "Idle") as one:
-            one.until(lambda status: status.get("breakers"))
-            one.stop()
-    assert found_in(folder) == []
+            assert one.process.wait(30) == 1
+            assert one.said.count("binance: key: binance refuses it") == 1
+    assert found_in(folder) == [] and not Path("data").exists()
 
 
 def test_a_crash_shows_a_traceback_and_no_secret(folder: Path) -> None:

@@ -8,8 +8,10 @@ prints what it measured.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -25,9 +27,9 @@ import pytest
 
 from ffe.live.client import ask
 from ffe.live.permit import Permit
-from ffe.model import Act, Nanos
-from tests.live.street import Session, Street, session
-from tests.venues.faults import Drop, Hang
+from ffe.model import SECOND, Act, Nanos
+from tests.live.street import KEY, Session, Street, session
+from tests.venues.faults import Drop, Hang, Refuse
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a session ends with its supervisor on Linux alone")
 
@@ -88,6 +90,11 @@ def done(said: Iterator[dict[str, Any]]) -> list[str]:
     return [str(one["said"]) for one in heard]
 
 
+def until_said(said: Iterator[dict[str, Any]], word: str) -> None:
+    """What venues still show of ours may be told before it."""
+    assert any(word in str(one["said"]) for one in said)
+
+
 def is_flat(street: Street) -> bool:
     return street.is_flat() and not any(street.stops(symbol) for symbol in street.prices)
 
@@ -104,6 +111,25 @@ def hung(one: Session) -> None:
 
 def protected(one: Session) -> None:
     one.until(lambda s: s["trades"] and all(trade["is_protected"] for trade in s["trades"]))
+
+
+@contextmanager
+def asked(one: Session, act: str) -> Iterator[list[dict[str, Any]]]:
+    """A request that is made now, and its answers, read meanwhile: a generator would ask only when it is read."""
+    answers: list[dict[str, Any]] = []
+    reader = Thread(target=lambda: answers.extend(ask(one.data, act)), daemon=True)
+    reader.start()
+    yield answers
+    reader.join(30.0)
+    assert not reader.is_alive()
+
+
+def answers_at_once(one: Session) -> dict[str, Any]:
+    """A status within a second, whatever hangs."""
+    began = time.monotonic()
+    status = one.status()
+    assert status and time.monotonic() - began < 1.0
+    return status
 
 
 def re_armed(one: Session) -> None:
@@ -158,7 +184,9 @@ def press_while_it_hangs(one: Session, presses: Presses, times: int) -> None:
         heard: list[dict[str, Any]] = []
         reader = Thread(target=lambda: heard.extend(said), daemon=True)
         reader.start()
-        time.sleep(4.0)
+        for _ in range(8):
+            time.sleep(0.5)
+            answers_at_once(one)
         assert not any(one.get("done") for one in heard)
         presses.streets[-1].venue.faults = []
         reader.join(60.0)
@@ -182,7 +210,8 @@ def press_hung(strategy: str, presses: Presses, times: int) -> None:
         with presses.press(one) as said:
             presses.press_again(one, times - 1)
             begun = time.monotonic()
-            assert "killed" in next(said)["said"]
+            assert answers_at_once(one)["age_seconds"] > 2.0
+            until_said(said, "killed")
             assert time.monotonic() - begun < 2.0
             dies(engine)
             done(said)
@@ -281,9 +310,9 @@ def test_an_engine_that_dies_while_it_closes_is_closed_for(tmp_path: Path) -> No
         protected(one)
         street.venue.faults = [Drop(on="POST order", times=4)]
         with Presses([street]).press(one) as said:
-            assert "closes" in next(said)["said"]
+            until_said(said, "closes")
             one.kill(one.engine)
-            assert "it is closed from here" in done(said)[0]
+            assert any("it is closed from here" in text for text in done(said))
         assert is_flat(street) and one.status()["engine"] is None
 
 
@@ -307,8 +336,9 @@ def test_close_all_closes_and_goes_on(tmp_path: Path) -> None:
         trading(one)
         assert "nothing of ours" not in street.ffe("status").stdout
         sold = len(street.posts())
-        assert street.ffe("close-all").returncode == 0
-        one.until(lambda status: any(asked.params["side"] == "SELL" for asked in street.posts()[sold:]))
+        closed = street.ffe("close-all")
+        assert closed.returncode == 0 and "close_all: closed: binance:BTC/USDT" in closed.stdout
+        assert any(asked.params["type"] == "MARKET" for asked in street.posts()[sold:]), "it is said to be done"
         trading(one)
         assert "entries may leave" in street.ffe("status").stdout
 
@@ -317,13 +347,13 @@ def test_close_all_closes_and_goes_on(tmp_path: Path) -> None:
 def test_a_re_arm_that_is_still_under_way_does_not_undo_a_stop(tmp_path: Path) -> None:
     with Street(tmp_path) as street, session(street, "Holds") as one:
         trading(one)
-        os.kill(one.engine, signal.SIGSTOP)  # it hears both at once, in their order
-        with closing(ask(one.data, Act.RE_ARM)) as re_arm:
-            time.sleep(0.2)
+        os.kill(one.engine, signal.SIGSTOP)  # it reads both at once, in their order
+        with asked(one, Act.RE_ARM) as answers:
+            time.sleep(0.3)
             with Presses([street]).press(one) as said:
                 os.kill(one.engine, signal.SIGCONT)
-                assert [one["done"] for one in re_arm] == [False]
                 done(said)
+        assert [answer["done"] for answer in answers] == [False]
         assert not Permit(one.data).is_given and is_flat(street)
 
 
@@ -351,3 +381,42 @@ def test_a_closing_without_an_engine_is_not_done_before_the_venue_answers(tmp_pa
             assert command.poll() is None and not is_flat(street)
             street.venue.faults = []
             assert command.wait(40.0) == 0 and is_flat(street)
+
+
+@pytest.mark.slow
+def test_stop_is_taken_over_from_an_engine_that_speaks_and_cannot_close(tmp_path: Path) -> None:
+    with Street(tmp_path) as street, session(street, "Holds") as one:
+        trading(one)
+        protected(one)
+        street.venue.faults = [Refuse(on="POST order MARKET", end=time.time_ns() + 14 * SECOND)]
+        with Presses([street]).press(one) as said:
+            began = time.monotonic()
+            until_said(said, "has not become less for 10 s")
+            assert 9.0 < time.monotonic() - began < 13.0
+            assert answers_at_once(one)["is_closing"]
+            done(said)
+            assert time.monotonic() - began < 30.0
+        assert is_flat(street) and one.status()["engine"] is None
+        re_armed(one)
+
+
+@pytest.mark.slow
+def test_lost_journal_never_reads_as_flat_and_everything_closes_it(tmp_path: Path) -> None:
+    """F6: "The venues show flat" was said without a question while a position was open."""
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            trading(one)
+            protected(one)
+            one.kill()
+        known = street.ffe("status")
+        assert known.returncode == 1 and "nobody was asked since" in known.stdout
+        assert "long" in known.stdout and "whether it rests is not known" in known.stdout
+        shutil.rmtree(one.data / "journal")
+        stopped = street.ffe("stop", "--force")
+        assert stopped.returncode == 1 and "flat" not in stopped.stdout and not is_flat(street)
+        assert "binance:BTC/USDT" in stopped.stdout and "--everything ACCOUNT_ID" in stopped.stdout
+        assert street.ffe("stop", "--force", "--everything", "0123456789abcdef").returncode == 1
+        assert not is_flat(street)
+        account = hashlib.sha256(KEY.encode()).hexdigest()[:16]
+        stopped = street.ffe("stop", "--force", "--everything", account)
+        assert stopped.returncode == 0 and is_flat(street), stopped

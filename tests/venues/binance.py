@@ -28,6 +28,7 @@ from tests.venues.server import Json, Reply, Request
 from tests.venues.venue import DAY, MINUTE, MS, SECOND, Refused, Venue
 
 HOST = "api.binance.com"
+WALLET = "/sapi/v1/"  # where the rest of an account is asked for
 MARKETS = tuple(Market(f"{base}USDT", base, "USDT") for base in ("BTC", "ETH", "SOL", "BNB"))
 INTERVALS = {"1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"}
 STRIKES = 5  # requests beyond the limit before the address is banned
@@ -94,6 +95,11 @@ class Binance(Venue):
         self.account = Account(
             markets, cash or {"USDT": 100_000.0}, self.now, fee=fee, fee_asset=fee_asset, half_spread=half_spread
         )
+        self.may_trade = self.key_may_trade = True  # the account, and the key that opens it
+        self.permissions: list[Json] = ["SPOT"]
+        self.order_types: list[Json] = [*Kind]  # of every market
+        self.burns_bnb = fee_asset == "BNB"
+        self.has_wallet = True  # a testnet has none
         self.banned_until: Nanos = 0
         self._key, self._secret = key, secret
         self._minute, self._used, self._strikes = 0, 0, 0
@@ -109,7 +115,7 @@ class Binance(Venue):
 
     def route(self, request: Request, asked: Asked) -> Callable[[], Json]:
         route = self._routes.get((asked.method, asked.endpoint))
-        if route is None:
+        if route is None or (asked.endpoint.startswith(WALLET) and not self.has_wallet):
             raise Refused(None, "Not found", 404)
         self._weigh(route.weight)
         if route.is_signed:
@@ -187,6 +193,9 @@ class Binance(Venue):
             ("DELETE", "openOrders"): Route(self._cancel_open_orders, 1),
             ("GET", "allOrders"): Route(self._all_orders, 20),
             ("GET", "myTrades"): Route(self._my_trades, 20),
+            ("GET", f"{WALLET}asset/tradeFee"): Route(self._trade_fees, 1),
+            ("GET", f"{WALLET}account/apiRestrictions"): Route(self._key_rights, 1),
+            ("GET", f"{WALLET}bnbBurn"): Route(lambda _: {"spotBNBBurn": self.burns_bnb, "interestBNBBurn": False}, 1),
         }
 
     # ------------------------------------------------------------ market data
@@ -211,7 +220,7 @@ class Binance(Venue):
             "intervalNum": 1,
             "limit": self.weight_limit,
         }
-        symbols = [_symbol(market) for market in self.account.markets.values()]
+        symbols = [_symbol(market, self.order_types) for market in self.account.markets.values()]
         now = self.now() // MS
         return {"timezone": "UTC", "serverTime": now, "rateLimits": [limit], "exchangeFilters": [], "symbols": symbols}
 
@@ -251,19 +260,30 @@ class Binance(Venue):
 
     def _account(self, _: Params) -> Json:
         return {
-            "canTrade": True, "canWithdraw": False, "canDeposit": False, "accountType": "SPOT", "permissions": ["SPOT"],
-            "updateTime": self.now() // MS,
+            "canTrade": self.may_trade, "canWithdraw": False, "canDeposit": False, "accountType": "SPOT",
+            "permissions": self.permissions, "updateTime": self.now() // MS,
             "balances": [
                 {"asset": asset, "free": free, "locked": locked}
                 for asset, (free, locked) in self.shown_balances().items()
             ],
         }  # fmt: skip
 
+    def _trade_fees(self, params: Params) -> Json:
+        symbols = [self._market(params).symbol] if "symbol" in params else list(self.account.markets)
+        fee = str(self.account.fee)
+        return [{"symbol": symbol, "makerCommission": fee, "takerCommission": fee} for symbol in symbols]
+
+    def _key_rights(self, _: Params) -> Json:
+        return {
+            "ipRestrict": True, "createTime": 0, "enableReading": True, "enableWithdrawals": False,
+            "enableSpotAndMarginTrading": self.key_may_trade,
+        }  # fmt: skip
+
     def _asked_order(self, params: Params, prefix: str = "") -> Order:
         """The order that a request describes; prefix is that of a leg of an order list."""
         market, name = self._market(params), prefix or "new"
         side, kind = _needed(params, "side"), _needed(params, f"{prefix}Type" if prefix else "type")
-        if kind not in list(Kind):
+        if kind not in self.order_types:
             raise Refused(-1116, "Invalid orderType.")
         if side not in Side.__members__:
             raise Refused(-1117, "Invalid side.")
@@ -397,7 +417,7 @@ def _page(rows: Sequence[Row], params: Params, time: Callable[[Row], Nanos], fir
     return within[:limit] if first in params or "startTime" in params else within[-limit:]
 
 
-def _symbol(market: Market) -> Json:
+def _symbol(market: Market, order_types: list[Json]) -> Json:
     lots = {"minQty": _text(market.min_qty), "maxQty": _text(market.max_qty), "stepSize": _text(market.lot)}
     prices = {"minPrice": _text(market.tick), "maxPrice": "1000000.00", "tickSize": _text(market.tick)}
     values = {"minNotional": _text(market.min_notional), "maxNotional": _text(market.max_notional)}
@@ -410,7 +430,7 @@ def _symbol(market: Market) -> Json:
     return {
         "symbol": market.symbol, "status": "TRADING" if market.is_trading else "BREAK",
         "baseAsset": market.base, "baseAssetPrecision": 8, "quoteAsset": market.quote, "quotePrecision": 8,
-        "quoteAssetPrecision": 8, "orderTypes": [*Kind], "ocoAllowed": True, "quoteOrderQtyMarketAllowed": True,
+        "quoteAssetPrecision": 8, "orderTypes": order_types, "ocoAllowed": True, "quoteOrderQtyMarketAllowed": True,
         "isSpotTradingAllowed": True, "isMarginTradingAllowed": False, "filters": filters,
         "permissions": [], "permissionSets": [["SPOT"]],
     }  # fmt: skip

@@ -432,11 +432,28 @@ def test_answer_may_be_the_id_alone(venue: Binance, exchange: ccxt.binance) -> N
 
 def test_what_is_not_served_here_is_not_found(venue: Binance, exchange: ccxt.binance) -> None:
     with pytest.raises(ccxt.ExchangeNotAvailable, match="404"):
+        exchange.fetch_deposits("USDT")
+    venue.has_wallet = False
+    with pytest.raises(ccxt.ExchangeNotAvailable, match="404"):
         exchange.fetch_trading_fee(BTC)
     with pytest.raises(ccxt.BadRequest, match="-1120"):
         exchange.fetch_ohlcv(BTC, "7m")
     with pytest.raises(ccxt.BadRequest, match="-1102"):
         exchange.private_get_order({"symbol": BTC_ID})
+
+
+def test_fees_and_rights_are_those_of_the_account(venue: Binance, exchange: ccxt.binance) -> None:
+    venue.account.fee, venue.may_trade, venue.key_may_trade, venue.burns_bnb = Decimal("0.002"), False, False, True
+    assert exchange.fetch_trading_fee(BTC)["taker"] == exchange.fetch_trading_fees()[BTC]["taker"] == 0.002
+    assert exchange.fetch_balance()["info"]["canTrade"] is False
+    assert exchange.sapi_get_account_apirestrictions()["enableSpotAndMarginTrading"] is False
+    assert exchange.sapi_get_bnbburn()["spotBNBBurn"] is True
+
+
+def test_order_types_that_a_market_does_not_list_are_refused(venue: Binance, exchange: ccxt.binance) -> None:
+    venue.order_types = ["LIMIT", "MARKET"]
+    with pytest.raises(ccxt.BadRequest, match="-1116"):
+        exchange.create_order(BTC, "market", "sell", 0.1, None, {"stopLossPrice": 40_000.0})
 
 
 def test_signature_and_key_are_checked(venue: Binance, exchange: ccxt.binance) -> None:
