@@ -35,11 +35,10 @@ from ffe.records.encode import Json, canonical, encode_value, loads
 from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
 from ffe.session import Session
-from tests.faults import stage_binance, stage_oanda
-from tests.faults.stage_binance import COINS, PATIENCE, virtual_time
+from tests.faults import stage_oanda, stage_spot
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
+from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
 from tests.story.scene import buy
-from tests.venues.play import symbol_of
 from tests.venues.server import Server
 
 DUST = 5.0  # less than this, in the account's currency, no venue here takes
@@ -145,11 +144,11 @@ class Scene:
 
 
 class AtBinance(Scene):
-    def __init__(self, stage: stage_binance.Stage) -> None:
+    def __init__(self, stage: stage_spot.Stage) -> None:
         self.stage, self.venue = stage, stage.venue
         stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
         self.foreign = {i.base: stage.at_venue(i.base) - stage.engine.book.ours(i.id).qty for i in stage.universe}
-        super().__init__(stage.universe, "USDT", stage.engine.save())
+        super().__init__(stage.universe, stage.place.quote, stage.engine.save())
         self.begun = len(self.venue.requests)
 
     @property
@@ -172,10 +171,10 @@ class AtBinance(Scene):
         return self.stage.at_venue(base) - self.foreign[base]
 
     def covered(self, id: InstrumentId) -> float:
-        return sum(qty for _, qty in self.stage.stops(symbol_of(id)))
+        return sum(qty for _, qty in self.stage.stops(self.universe[id]))
 
     def worth(self, id: InstrumentId, qty: float) -> float:
-        return qty * float(self.venue.account.mids[symbol_of(id)])
+        return qty * float(self.venue.account.mids[self.stage.named(self.universe[id])])
 
     def sequence(self) -> list[str]:
         """Method and coin of every order and cancellation since the engine's end."""
@@ -229,7 +228,7 @@ def at_binance(
 ) -> Iterator[AtBinance]:
     """An engine has bought these coins, each behind its stop, and is gone."""
     server, client = binance
-    with virtual_time(client, stage_binance.Stage(server, client, holds=holds)) as stage:
+    with virtual_time(client, stage_spot.Stage(server, client, holds=holds)) as stage:
         stage.tick()
         qty = {"btc": 0.1, "eth": 2.0, "sol": 50.0}
         for coin in coins or ("btc",):
