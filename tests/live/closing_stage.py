@@ -35,9 +35,9 @@ from ffe.records.encode import Json, canonical, encode_value, loads
 from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
 from ffe.session import Session
-from tests.faults import stage_binance, stage_oanda
-from tests.faults.stage_binance import COINS, PATIENCE, virtual_time
+from tests.faults import stage_oanda, stage_spot
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
+from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
 from tests.story.scene import buy
 from tests.venues.play import symbol_of
 from tests.venues.server import Server
@@ -145,7 +145,7 @@ class Scene:
 
 
 class AtBinance(Scene):
-    def __init__(self, stage: stage_binance.Stage) -> None:
+    def __init__(self, stage: stage_spot.Stage) -> None:
         self.stage, self.venue = stage, stage.venue
         stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
         self.foreign = {i.base: stage.at_venue(i.base) - stage.engine.book.ours(i.id).qty for i in stage.universe}
@@ -229,7 +229,7 @@ def at_binance(
 ) -> Iterator[AtBinance]:
     """An engine has bought these coins, each behind its stop, and is gone."""
     server, client = binance
-    with virtual_time(client, stage_binance.Stage(server, client, holds=holds)) as stage:
+    with virtual_time(client, stage_spot.Stage(server, client, holds=holds)) as stage:
         stage.tick()
         qty = {"btc": 0.1, "eth": 2.0, "sol": 50.0}
         for coin in coins or ("btc",):

@@ -12,8 +12,8 @@ import pytest
 
 from ffe.live.closer import Liquidator, Standing
 from ffe.model import SECOND, Cause, Currency, Exit, Fill, Filled, InstrumentId, Nanos, OrderId
-from tests.faults.stage_binance import COINS
 from tests.faults.stage_oanda import CLOSE, EUR, GBP
+from tests.faults.stage_spot import COINS
 from tests.live.closing_stage import AtBinance, Kept, Scene, at_binance, at_oanda, with_sent
 from tests.story.scene import buy
 from tests.venues.faults import (
