@@ -234,6 +234,7 @@ class BookState:
     opened: tuple[Venue, ...]
     flows: tuple[CashFlow, ...]  # what came before its currency had a rate
     found: tuple[Found, ...]
+    opened_at: tuple[tuple[Venue, Nanos], ...] = ()
 
 
 @dataclass(slots=True)
@@ -312,6 +313,7 @@ class Book:
         self.day_base: Money = 0.0  # what our trades had earned when the day began
         self._seen: dict[tuple[Venue, str], Nanos] = {}  # trades that are booked, with the time of their answer
         self.opened: set[Venue] = set()  # venues whose account was read, so that all of their opening is booked
+        self.opened_at: dict[Venue, Nanos] = {}  # what was traded before is in the opening
         self.moves = True  # whether a new mid can change what anything is worth
         self._unvalued: list[CashFlow | Found] = []  # what came before its currency had a rate
         self._rates = {
@@ -452,7 +454,9 @@ class Book:
                 booked = tuple(self._fill(answer, answer.fills))
             case CashFlow(flow=Flow.DEPOSIT) | Found():
                 self._take_over(answer)
-            case AccountRead(venue=venue):
+            case AccountRead(venue=venue, time=time):
+                if venue not in self.opened:
+                    self.opened_at[venue] = time
                 self.opened.add(venue)
                 return booked
             case CashFlow():
@@ -569,14 +573,23 @@ class Book:
         ledgers = tuple(ledger.save() for ledger in self.ledgers.values())
         flows = tuple(answer for answer in self._unvalued if isinstance(answer, CashFlow))
         found = tuple(answer for answer in self._unvalued if isinstance(answer, Found))
-        opened = tuple(sorted(self.opened))
         return BookState(
-            ledgers, marks, self.unit.save(), self.ours_realised, self.day_base, seen, opened, flows, found
-        )  # fmt: skip
+            ledgers=ledgers,
+            marks=marks,
+            unit=self.unit.save(),
+            ours_realised=self.ours_realised,
+            day_base=self.day_base,
+            seen=seen,
+            opened=tuple(sorted(self.opened)),
+            flows=flows,
+            found=found,
+            opened_at=tuple(sorted(self.opened_at.items())),
+        )
 
     def restore(self, state: BookState) -> None:
         """Go on from a state; newer marks stay. An account whose opening was cut short is opened again, as if new."""
         self.opened = set(state.opened) & set(self.ledgers)
+        self.opened_at = {venue: time for venue, time in state.opened_at if venue in self.opened}
         for ledger in state.ledgers:
             if ledger.venue in self.opened:
                 self.ledgers[ledger.venue].restore(ledger)

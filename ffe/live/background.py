@@ -3,7 +3,8 @@
 Exits, protections and cancellations leave first, in their order; then entries, in theirs; then questions. An exit must
 wait neither for an entry's look at price and clock (two questions to a venue that may hang) nor for status queries. A
 cancellation of an entry that has not left yet stays behind it. A question that waits already is not put again. Answers
-are kept until they are taken, and the feed is woken for them.
+are kept until they are taken, and the feed is woken for them. What has happened is asked for every two seconds, however
+many prices come: two open trades were watched by half of a venue's request budget.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ffe.model import Answer, Bars, Cancel, Enter, Heartbeat, InstrumentId, Nano
 from ffe.ports import Broker
 
 READ_EVERY_SECONDS = 300.0
+LOOK_EVERY_SECONDS = 2.0
 
 Work = Callable[[], None]
 Sent = tuple[Order, Nanos]
@@ -32,10 +34,12 @@ class BackgroundBroker:
         broker: Broker,
         wake: Callable[[], None],
         read_every: float = READ_EVERY_SECONDS,
+        look_every: float = LOOK_EVERY_SECONDS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.broker, self._wake = broker, wake
         self._read_every, self._clock, self._read_at = read_every, clock, clock() + read_every
+        self._look_every, self._look_at = look_every, clock()
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True for each thing to do; False: no more
         self._first: deque[Sent] = deque()  # what reduces risk
         self._entries: deque[Sent] = deque()
@@ -68,7 +72,9 @@ class BackgroundBroker:
         self._bell.put(True)
 
     def work(self, market: Bars | Quotes | Heartbeat) -> None:
-        self._ask(None, lambda: self._look(market))
+        if self._clock() >= self._look_at:
+            self._look_at = self._clock() + self._look_every
+            self._ask(None, lambda: self._look(market))
 
     def _ask(self, about: Query | None, ask: Work) -> None:
         """A question that waits already is not put again: its answer will be newer than this request for it."""

@@ -185,8 +185,9 @@ def liquidators(place: Place, accounts: Accounts, say: Say) -> Iterator[list[Liq
 
 
 def _broker(place: Place, connector: Connector, universe: Universe, left: Left) -> VenueBroker:
-    past, now = left.past(connector.venue, left.book(universe, 1)), place.timer.now
-    return connector.broker(universe, now, left.since(now()), past)
+    book, now = left.book(universe, 1), place.timer.now
+    since, past = left.since(now(), connector.venue, book), left.past(connector.venue, book)
+    return connector.broker(universe, now, since, past)
 
 
 def _session(name: str, connector: Connector) -> Session:

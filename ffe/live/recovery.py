@@ -146,9 +146,10 @@ class Left:
         mine = tuple(t for t in self.orders() if book.universe[t.instrument].venue == venue)
         return Past(book.seen(venue), mine, self.ids())
 
-    def since(self, now: Nanos) -> Nanos:
-        """From when on an account's trades are looked at."""
-        return min([now, *(trade.opened for trade in self.trades())]) - REMEMBERED
+    def since(self, now: Nanos, venue: Venue, book: Book) -> Nanos:
+        """From when on an account's trades are looked at: never before it was opened, for those are in its opening."""
+        remembered = min([now, *(trade.opened for trade in self.trades())]) - REMEMBERED
+        return max(remembered, book.opened_at.get(venue, remembered))
 
 
 def left_in(root: Path) -> Left:

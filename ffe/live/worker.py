@@ -124,9 +124,8 @@ def assemble(task: Task, settings: Settings, link: Link) -> Parts:
     book = left.book(setup.universe, settings.rules.gate.drawdown_window_days)
     brokers = []
     for connector in found:
-        broker = connector.broker(
-            setup.universe, feed.time, left.since(setup.opened), left.past(connector.venue, book)
-        )  # fmt: skip
+        since, past = left.since(setup.opened, connector.venue, book), left.past(connector.venue, book)
+        broker = connector.broker(setup.universe, feed.time, since, past)
         broker.permit = lambda: permit.held() if desk.takes_entries else nullcontext(False)
         brokers.append(BackgroundBroker(broker, feed.wake))
     return Parts(setup, engine, journal, feed, brokers, desk)

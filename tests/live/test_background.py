@@ -137,7 +137,7 @@ def scripted() -> Scripted:
 
 @pytest.fixture
 def background(scripted: Scripted) -> Iterator[BackgroundBroker]:
-    made = BackgroundBroker(scripted, lambda: None)
+    made = BackgroundBroker(scripted, lambda: None, look_every=0.0)
     yield made
     for event in scripted.held.values():
         event.set()
@@ -222,7 +222,7 @@ def test_instrument_waits_while_its_order_is_leaving_and_while_it_waits_at_the_v
 @pytest.mark.parametrize(("period", "reads"), [(0.0, 3), (300.0, 0)])
 def test_account_is_read_on_quiet_days(scripted: Scripted, period: float, reads: int) -> None:
     """A trade by hand makes no fill of ours: nothing but a reading of the account shows it."""
-    background = BackgroundBroker(scripted, lambda: None, read_every=period)
+    background = BackgroundBroker(scripted, lambda: None, read_every=period, look_every=0.0)
     for n in range(1, 4):
         background.work(market(n))
         until(lambda n=n: scripted.sent.count("look") == n)
@@ -232,7 +232,7 @@ def test_account_is_read_on_quiet_days(scripted: Scripted, period: float, reads:
 
 def test_account_is_read_once_a_period(scripted: Scripted) -> None:
     now = [0.0]
-    background = BackgroundBroker(scripted, lambda: None, read_every=300.0, clock=lambda: now[0])
+    background = BackgroundBroker(scripted, lambda: None, read_every=300.0, look_every=0.0, clock=lambda: now[0])
     for n, at in enumerate([299.0, 300.0, 301.0, 599.0, 600.0], 1):
         now[0] = at
         background.work(market(n))
@@ -240,6 +240,18 @@ def test_account_is_read_once_a_period(scripted: Scripted) -> None:
         time.sleep(0.01)
     background.stop(5.0)
     assert scripted.sent == ["look", "look", "ask None", "look", "look", "look", "ask None"]
+
+
+def test_what_has_happened_is_asked_for_every_two_seconds_however_many_prices_come(scripted: Scripted) -> None:
+    now = [0.0]
+    background = BackgroundBroker(scripted, lambda: None, clock=lambda: now[0])
+    for n, (at, looks) in enumerate([(0.0, 1), (0.5, 1), (1.9, 1), (2.0, 2), (3.9, 2), (4.1, 3)]):
+        now[0] = at
+        background.work(market(n))
+        background.send(leave(str(n)), n)
+        until(lambda n=n, looks=looks: len(scripted.sent) == n + 1 + looks)
+        assert scripted.sent.count("look") == looks
+    background.stop(5.0)
 
 
 def test_answers_are_kept_and_the_feed_is_woken(scripted: Scripted) -> None:

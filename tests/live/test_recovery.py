@@ -13,6 +13,7 @@ from ffe.model import (
     DAY,
     Account,
     AccountKind,
+    AccountRead,
     Approved,
     AssetClass,
     Cancel,
@@ -299,5 +300,11 @@ def test_account_that_was_never_read_has_no_past() -> None:
 
 def test_trades_are_looked_at_from_two_days_before_the_oldest_that_is_open() -> None:
     left = Left("a session", head(), state("a", opened=START))  # type: ignore[arg-type]
-    assert left.since(START + 9 * DAY) == START - 2 * DAY and Left().since(START) == START - 2 * DAY
+    book = left.book(left.universe(), 1)
+    assert left.since(START + 9 * DAY, HERE, book) == START - 2 * DAY
+    assert Left().since(START, HERE, book) == START - 2 * DAY
+    book.opened.clear()
+    for time in (START - DAY, START + DAY):
+        book.apply(AccountRead(time, HERE, None, (), ()))
+    assert left.since(START + 9 * DAY, HERE, book) == START - DAY, "what was traded before is in the opening"
     assert left.held() == {InstrumentId("here:BTC/USDT")}
