@@ -161,8 +161,9 @@ class AtBinance(Scene):
         _ = self.venue.orders  # what is late and due by now arrives
 
     def broker(self, left: Left) -> CcxtBroker:
-        past = left.past(COINS, left.book(self.universe, 1))
-        return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, left.since(self.now), past)
+        book = left.book(self.universe, 1)
+        since, past = left.since(self.now, COINS, book), left.past(COINS, book)
+        return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, since, past)
 
     def reader_broker(self) -> CcxtBroker:
         return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, self.now)

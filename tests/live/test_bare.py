@@ -290,7 +290,7 @@ def rounds(place: Place, live: Session, watch: Watch, cases: list[tuple[str, str
         watch.begin()
         place.inject(role, kind, seconds)
         close_all(live)
-        deadline = time.monotonic() + 120.0  # an open breaker keeps entries away for a minute
+        deadline = time.monotonic() + 260.0  # an open breaker keeps entries away for minutes
         while time.monotonic() < deadline and not (place.entries() > entries and is_safe(live.status())):
             time.sleep(0.1)
         assert place.entries() > met, f"{role} {kind}: nothing was bought again\n{live.said[-3000:]}"
