@@ -128,6 +128,14 @@ def test_coinbase_5_stop_rests_as_a_limit_five_percent_below_it(stage: Stage) ->
     is_open_and_safe(stage)
 
 
+def test_coinbase_5_limit_of_a_stop_is_rounded_away_from_it(stage: Stage) -> None:
+    stage.tick()
+    stage.tick(buy(stage.btc, qty=0.1, stop=49_000.01))
+    (post,) = stage.posts("STOP*")
+    (terms,) = post.params["order_configuration"].values()
+    assert (terms["stop_price"], terms["limit_price"]) == ("49000.01", "46550")  # 46550.0095 is nearer to 46550.01
+
+
 def test_coinbase_5_stop_that_never_arrived_is_not_waited_for(stage: Stage) -> None:
     """Asking for it by an id that the venue does not know was an error of no class, for ever."""
     stage.bought(f.Drop(on=STOP))
@@ -169,6 +177,13 @@ def test_stop_that_the_price_jumped_is_followed_by_a_sale_without_any_price(stag
     assert [o.cause for o in stage.told.outcomes] == ["stop did not fill"]
     assert [t.price for t in stage.venue.trades if t.side is Side.SELL] == [Decimal(46_000)]
     assert len([a for a in stage.answers if isinstance(a, StopUnfilled)]) == 1
+
+
+def test_stop_that_the_price_jumped_is_followed_by_a_sale_at_the_second_price_too(stage: Stage) -> None:
+    stage.bought()
+    stage.ticks(2, btc=BEYOND)
+    is_gone(stage)
+    assert len(stage.told.outcomes) == 1
 
 
 def test_stop_that_filled_in_part_before_the_price_jumped_it_is_followed_by_a_sale_of_the_rest(stage: Stage) -> None:

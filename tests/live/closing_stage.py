@@ -39,7 +39,6 @@ from tests.faults import stage_oanda, stage_spot
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
 from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
 from tests.story.scene import buy
-from tests.venues.play import symbol_of
 from tests.venues.server import Server
 
 DUST = 5.0  # less than this, in the account's currency, no venue here takes
@@ -149,7 +148,7 @@ class AtBinance(Scene):
         self.stage, self.venue = stage, stage.venue
         stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
         self.foreign = {i.base: stage.at_venue(i.base) - stage.engine.book.ours(i.id).qty for i in stage.universe}
-        super().__init__(stage.universe, "USDT", stage.engine.save())
+        super().__init__(stage.universe, stage.place.quote, stage.engine.save())
         self.begun = len(self.venue.requests)
 
     @property
@@ -173,10 +172,10 @@ class AtBinance(Scene):
         return self.stage.at_venue(base) - self.foreign[base]
 
     def covered(self, id: InstrumentId) -> float:
-        return sum(qty for _, qty in self.stage.stops(symbol_of(id)))
+        return sum(qty for _, qty in self.stage.stops(self.universe[id]))
 
     def worth(self, id: InstrumentId, qty: float) -> float:
-        return qty * float(self.venue.account.mids[symbol_of(id)])
+        return qty * float(self.venue.account.mids[self.stage.named(self.universe[id])])
 
     def sequence(self) -> list[str]:
         """Method and coin of every order and cancellation since the engine's end."""

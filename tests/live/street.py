@@ -88,11 +88,16 @@ class Street:
         self._begin()
         self._market = threading.Thread(target=self._move, name="market", daemon=True)
         self._market.start()
-        words = {"name": self.name, "quote": self.quote, "fee_in_base": self.fee_in_base}
+        words = self.words()
         instruments = "".join(INSTRUMENT.format(base=self.base(symbol), **words) for symbol in self.prices)
         settings = SETTINGS.format(port=self.server.port, instruments=instruments, more=self.more, **words)
         (self.folder / "ffe.toml").write_text(settings)
         return self
+
+    @classmethod
+    def words(cls) -> dict[str, str]:
+        """What the settings of a venue and of its instruments say of it."""
+        return {"name": cls.name, "quote": cls.quote, "fee_in_base": cls.fee_in_base}
 
     def _listen(self, address: str) -> None:
         """The venue is reached at this address."""

@@ -249,9 +249,8 @@ def venue() -> Iterator[Binance]:
     """A Binance that the settings in this folder lead to."""
     made = Binance(cash={"USDT": 1000.0, "BNB": 2.0})
     with Server(made) as server:
-        words = {"name": "binance", "quote": "USDT", "fee_in_base": "true"}
-        coins = "".join(INSTRUMENT.format(base=base, **words) for base in ("BTC", "ETH", "DOGE"))
-        Path("ffe.toml").write_text(SETTINGS.format(port=server.port, instruments=coins, more="", **words))
+        coins = "".join(INSTRUMENT.format(base=base, **Street.words()) for base in ("BTC", "ETH", "DOGE"))
+        Path("ffe.toml").write_text(SETTINGS.format(port=server.port, instruments=coins, more="", **Street.words()))
         yield made
 
 

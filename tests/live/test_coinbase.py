@@ -64,6 +64,16 @@ def test_session_at_coinbase_is_killed_recovers_and_is_stopped_by_force(street: 
 
 
 @pytest.mark.slow
+def test_what_a_killed_session_left_at_coinbase_is_closed_by_force(street: CoinbaseStreet) -> None:
+    with session(street, "HoldsAtOnce", symbols="BTC/USD") as one:
+        one.until(is_safe)
+        one.kill()
+    done = street.ffe("stop", "--force")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert street.held(BTC) == 0.0 and not street.stops(BTC)
+
+
+@pytest.mark.slow
 def test_session_at_coinbase_closes_what_its_stop_left_when_prices_are_dead(street: CoinbaseStreet) -> None:
     with session(street, "HoldsAtOnce", symbols="BTC/USD") as one:
         one.until(is_safe)
@@ -78,6 +88,7 @@ def test_session_at_coinbase_closes_what_its_stop_left_when_prices_are_dead(stre
         one.until(lambda _: not street.held(BTC))
         assert (street.venue.trades[-1].time - begun) / 1e9 <= 5.0
         one.until(lambda status: not status["trades"])
+        assert "was triggered at the venue and does not fill: what it protects is closed" in one.said
 
 
 @pytest.mark.slow
