@@ -95,6 +95,7 @@ class CcxtBroker(VenueBroker):
         self._horizon = universe.accounts[venue].horizon
         self._watched: dict[InstrumentId, Nanos] = {}  # until when trades of orders that ended are waited for
         self._scanned: dict[InstrumentId, Nanos] = {}  # when its trades were last asked for
+        self._sums: dict[OrderId, Qty] = {}  # what orders have traded at least: it only grows
         self._rules_at: Nanos = -RULES_EVERY
         self._fee_prices: dict[str, tuple[Nanos, Price]] = {}
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
@@ -130,6 +131,7 @@ class CcxtBroker(VenueBroker):
 
     def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         held, now = self._balances(), self.clock()
+        self._know_the_past(now)
         kept = [(i, held[base]) for base, i in sorted(self._by_base.items()) if held.get(base)]
         shown = self._ask(self._market.quotes, [i for i, _ in kept])  # all or nothing: what fails is asked again
         found = [Holding(i.id, qty, quote.mid) for (i, qty), quote in zip(kept, shown, strict=True)]
@@ -139,6 +141,13 @@ class CcxtBroker(VenueBroker):
         for holding in found:
             self._say(Found(now, self._venue, None, holding))
         self._say(self._account(held))  # ends the opening: what a crash cut short is told again
+
+    def _know_the_past(self, now: Nanos) -> None:
+        """Trades of before are in the balances of the opening: told as new they would be booked twice. Whoever had
+        traded by hand within two days came to a halt at the first purchase, with a wrong book."""
+        for instrument in self._mine.values():
+            self._since[instrument.id] = now - self._horizon
+            self._seen.update(_name(trade, instrument) for trade in self._trades(instrument))
 
     def _balances(self) -> dict[Currency, float]:
         """What the account holds in all. A page that is no account reads as an empty one, so that is no answer."""
@@ -202,14 +211,21 @@ class CcxtBroker(VenueBroker):
         """Take in a trade if it is new and true; whether it was."""
         fill = self._fill_of(trade, instrument, placed)
         if placed is not None and fill.trade not in self._seen and self._is_odd(placed, fill):
-            total = _filled(self._order(placed))
-            if placed.filled + abs(fill.qty) > total + instrument.lot / 2.0:
+            if placed.filled + abs(fill.qty) > self._sum_of(placed, abs(fill.qty)) + instrument.lot / 2.0:
                 return False  # listed again under another id, or listed before its order knows of it
             if placed.filled >= placed.qty:  # more than was ordered: it is there, and what was bought for us is ours
                 self._fill(None, fill, ours=placed.order.role is Role.ENTRY or None)
                 return True
         self._fill(placed, fill, is_told)
         return True
+
+    def _sum_of(self, placed: Placed, more: Qty) -> Qty:
+        """What an order has traded by its own sums, asked again only where it cannot hold so much more: a purchase of
+        150 equal trades once asked 149 times."""
+        known = self._sums.get(placed.order.id, 0.0)
+        if placed.filled + more > known:
+            known = self._sums[placed.order.id] = _filled(self._order(placed))
+        return known
 
     def _is_odd(self, placed: Placed, fill: Fill) -> bool:
         """Whether a trade looks like one that is known, or is more than was ordered."""
@@ -232,14 +248,17 @@ class CcxtBroker(VenueBroker):
 
     def _trades(self, instrument: Instrument) -> list[Any]:
         """All since the watermark: page after page, however long those are, until one says nothing new."""
-        since, found = self._since[instrument.id] // MILLI, dict[str, Any]()
-        while page := {t["id"]: t for t in self._page(instrument, since) if t["id"] not in found}:
+        since: int | None = self._since[instrument.id] // MILLI
+        found, after = dict[str, Any](), dict[str, str]()
+        while page := {t["id"]: t for t in self._page(instrument, since, after) if t["id"] not in found}:
             found |= page
-            since = max(trade["timestamp"] for trade in page.values())
-        return sorted(found.values(), key=lambda trade: (trade["timestamp"], len(trade["id"]), trade["id"]))
+            newest = max(page.values(), key=_in_time)
+            after = dict(self.exchange.next_page(newest))
+            since = None if after else newest["timestamp"]
+        return sorted(found.values(), key=_in_time)
 
-    def _page(self, instrument: Instrument, since: int) -> list[Any]:
-        page: list[Any] = self._ask(self.client.fetch_my_trades, instrument.symbol, since)
+    def _page(self, instrument: Instrument, since: int | None, after: Mapping[str, str]) -> list[Any]:
+        page: list[Any] = self._ask(self.client.fetch_my_trades, instrument.symbol, since, None, after)
         if not all(_is_whole(trade) for trade in page):
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: trades without what makes a trade: {page}")
         return page
@@ -297,11 +316,12 @@ class CcxtBroker(VenueBroker):
                 self._judge(placed)
 
     def _judge(self, placed: Placed) -> None:
-        """Say that an order has ended, or that the venue has known nothing of it for a whole horizon."""
+        """Say that an order has ended, or that the venue has known nothing of it for a whole horizon and holds nothing
+        back for it: a stop that was not listed for two minutes rested all the while, and locked what it protects."""
         try:
             found = self._order(placed)
         except NotThere:
-            if self._is_overdue(placed):
+            if self._is_overdue(placed) and self._is_free(placed):
                 del self._placed[placed.order.id], self._doubted[placed.order.id]
                 self._say(Report(self.clock(), self._venue, placed.order.id, Known.NOT_FOUND))
             return
@@ -311,6 +331,16 @@ class CcxtBroker(VenueBroker):
     def _is_overdue(self, placed: Placed) -> bool:
         """Whether what the venue once confirmed has not been listed for a whole horizon; less proves nothing."""
         return self.clock() >= self._doubted.setdefault(placed.order.id, self.clock()) + self._horizon
+
+    def _is_free(self, placed: Placed) -> bool:
+        """Whether the coins that a sale would lock are free; a purchase that fills at once locks nothing."""
+        instrument = self._mine[placed.instrument]
+        if placed.order.side > 0:
+            return True
+        with suppress(Unclear, Denied):
+            free = self._ask(self.client.fetch_balance)["free"].get(instrument.base) or 0.0
+            return bool(free >= placed.qty - placed.filled - instrument.lot / 2.0)
+        return False
 
     def _is_over(self, placed: Placed, found: Reply, is_told: bool = True) -> bool:
         """Whether an order has ended and every trade of it is known: from the list, or, a horizon later, from its
@@ -369,7 +399,7 @@ class CcxtBroker(VenueBroker):
         if placed.number is None:
             self._collect(self._mine[placed.instrument], placed)
             return self._find(placed) if placed.number else Known.NOT_FOUND
-        if self._is_overdue(placed):
+        if self._is_overdue(placed) and self._is_free(placed):
             return Known.NOT_FOUND
         raise Unclear(Fault.UNREADABLE, f"{self._venue} knows nothing of an order that it had confirmed")
 
@@ -402,13 +432,14 @@ class CcxtBroker(VenueBroker):
         qty = ask(self.client.amount_to_precision, instrument.symbol, whole_lots(wanted, instrument.lot))
         placed = self._placed[order.id] = Placed(ticket_of(order), float(qty))  # now: its answer may be lost
         params = {**self.exchange.named(order.id), **terms.params}
-        call = self._commit if isinstance(order, Enter) else self._do
         try:
-            made = call(
+            made = self._do(
                 self.client.create_order, instrument.symbol, terms.kind, side, placed.qty, terms.price, params
             )  # fmt: skip
         except Denied as error:
             self._learn_rules(error)
+            if not isinstance(order, Enter) and not isinstance(error, Busy | Unsent | Short):
+                self._check_trading(instrument)  # a halt is no refusal: it ends, and nothing is wrong with the order
             raise
         if not made["id"]:
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: an order without id: {made['info']}")
@@ -437,9 +468,18 @@ class CcxtBroker(VenueBroker):
         except Short:
             self._short.add(order.approved.intent.instrument)
             with suppress(Unclear, Denied):
+                self._free_coins(self._mine[order.approved.intent.instrument])
                 self._read()  # the engine should hear what is there
             raise
         self._look_again()
+
+    def _free_coins(self, instrument: Instrument) -> None:
+        """Take away what rests here and is ours, and was taken for gone: a stop that the venue had not shown."""
+        ours = {*self._past.ids, *self._fills}
+        for found in self._ask(self.client.fetch_open_orders, instrument.symbol):
+            if (id := OrderId(str(found["clientOrderId"]))) in ours and id not in self._placed:
+                with suppress(NotThere):
+                    self._do(self.exchange.cancel, self.client, found["id"], id, instrument.symbol, 0)
 
     def _sellable(self, instrument: Instrument, qty: Qty) -> Qty:
         """What of qty the account has; asked for only where an exit was refused for want of it."""
@@ -481,7 +521,7 @@ class CcxtBroker(VenueBroker):
         with suppress(Unclear, Denied):  # what cannot be asked is no halt
             reason = self._ask(self.exchange.halt, self.client, instrument.symbol)
         if reason:
-            raise Unsent(f"{instrument.symbol} does not trade now: {reason}; its stop stays")
+            raise Unsent(f"{instrument.symbol} does not trade now: {reason}")
 
     def _make_way(self, placed: Placed, why: str) -> None:
         if self._withdraw(placed):
@@ -532,6 +572,11 @@ def _has_moved(placed: Placed, resting: Mapping[str, Reply]) -> bool:
 
 def _name(trade: Reply, instrument: Instrument) -> str:
     return f"{instrument.symbol}-{trade['id']}"
+
+
+def _in_time(trade: Reply) -> tuple[int, int, str]:
+    """The order of trades; their numbers are texts."""
+    return trade["timestamp"], len(trade["id"]), trade["id"]
 
 
 def _is_whole(trade: Any) -> bool:

@@ -352,7 +352,7 @@ class OandaBroker(VenueBroker):
         }
         if order.stop is not None:
             body["stopLossOnFill"] = {"price": written(order.stop, instrument.tick), "timeInForce": "GTC"}
-        said = self._commit(self.client.post, "orders", {"order": body})
+        said = self._do(self.client.post, "orders", {"order": body})
         self._accept(self._placed[order.id], _made(said))
         self._look_again()
 

@@ -5,7 +5,7 @@ leaves its order UNKNOWN; only what the venue then says of it ends that. Foreign
 `ffe.wire.errors` in one function per adapter, and nothing else of the foreign client is caught. An entry leaves only if
 price, clock and decision are, at that moment, what it was decided on; what reduces risk is never held up by that. A
 rate limit holds up the requests of its own class, orders or questions, for as long as the venue said; an entry waits
-for both.
+for both, since it asks for price and clock before it leaves.
 """
 
 from __future__ import annotations
@@ -215,11 +215,6 @@ class VenueBroker(ABC):
         """An order, or its cancellation."""
         return self._request(RequestKind.ORDER, call, *arguments, **named)
 
-    def _commit(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        """An entry: it waits for whatever the venue has limited."""
-        self._check_rate(RequestKind.QUESTION)
-        return self._request(RequestKind.ORDER, call, *arguments, **named)
-
     def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
         self._check_rate(kind)
         try:
@@ -304,10 +299,13 @@ class VenueBroker(ABC):
 
     def _dearer(self, entry: Enter, time: Nanos) -> str:
         intent, asked = entry.approved.intent, self.clock()
-        price = {q.instrument: q.mid for q in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
-        mid, now = price.get(intent.instrument), self.clock()
-        if mid is None:
+        shown = {each.instrument: each for each in self._ask(self._market.quotes, [self._mine[intent.instrument]])}
+        ticker, now = shown.get(intent.instrument), self.clock()
+        if ticker is None:
             return "no price is shown"
+        if ticker.is_stale(now):
+            return f"the venue's price is {(now - (ticker.time or now)) / SECOND:.0f} s old by its own stamp"
+        mid = ticker.mid
         if not intent.side * (mid - entry.collar) <= 0.0:
             return f"{mid!r} is beyond the collar of {entry.collar!r}"
         for what, since, most in (("price", asked, self.look.price_age), ("decision", time, self.look.decision_age)):

@@ -34,7 +34,7 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Busy, Denied
-from ffe.wire.market import Candle
+from ffe.wire.market import Candle, Ticker
 
 NEVER: Nanos = 2**63 - 1
 NOBODY: frozenset[InstrumentId] = frozenset()
@@ -241,11 +241,17 @@ class Agenda:
         bars, following.pages = tuple(following.pages), []
         return replace(self._spoke(now, len(good) == len(ended)), bars=bars)
 
-    def told_quotes(self, ask: AskQuotes, quotes: Sequence[Quote], now: Nanos) -> Learnt:
+    def told_quotes(self, ask: AskQuotes, tickers: Sequence[Ticker], now: Nanos) -> Learnt:
+        """Prices; one that cannot be true is left out and is a failure, one that the venue itself calls old is left
+        out, unless it is our clock that has jumped: that is read anew."""
         asked = {instrument.id for instrument in ask.instruments}
-        said = sorted((q for q in quotes if q.instrument in asked), key=lambda q: q.instrument)
-        good = tuple(self._marked(q, now) for q in said if 0.0 < q.mid < math.inf)
-        learnt = self._spoke(now, len(good) == len(said))
+        shown = sorted(ticker for ticker in tickers if ticker.instrument in asked)
+        true = [ticker for ticker in shown if 0.0 < ticker.mid < math.inf]
+        fresh = [ticker for ticker in true if not ticker.is_stale(now + self._least)]
+        if len(fresh) < len(true):
+            self._read_at, self._tried_at = None, min(self._tried_at, now)
+        good = tuple(self._marked(Quote(ticker.instrument, ticker.mid), now) for ticker in fresh)
+        learnt = self._spoke(now, len(true) == len(shown))
         return replace(learnt, quotes=Quotes(now, good) if good else None)
 
     def _marked(self, quote: Quote, now: Nanos) -> Quote:

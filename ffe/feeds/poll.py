@@ -47,12 +47,11 @@ from ffe.model import (
     Instrument,
     InstrumentId,
     Nanos,
-    Quote,
     Quotes,
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Denied, Unclear
-from ffe.wire.market import Candle, Market
+from ffe.wire.market import Candle, Market, Ticker
 
 PAST_DAYS = 62  # of closes, for 61 that are compared
 PAGE_TRIES = 3  # of the past, before a run
@@ -102,7 +101,7 @@ class Poller:
             case AskQuotes():
                 return self.agenda.told_quotes(ask, self._quotes(ask.instruments), self.clock())
 
-    def _quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def _quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """All at once; if one of them cannot be read, the others one by one: it must not hide them."""
         try:
             return self.market.quotes(instruments)
@@ -111,13 +110,13 @@ class Poller:
                 raise
         return [quote for instrument in instruments for quote in self._quote(instrument)]
 
-    def _quote(self, instrument: Instrument) -> list[Quote]:
+    def _quote(self, instrument: Instrument) -> list[Ticker]:
         try:
             return self.market.quotes([instrument])
         except Unclear as error:
             if error.fault is not Fault.UNREADABLE:
                 raise
-            return [Quote(instrument.id, float("nan"))]  # the agenda leaves it out, and counts it
+            return [Ticker(instrument.id, float("nan"))]  # the agenda leaves it out, and counts it
 
 
 class Crew(Protocol):

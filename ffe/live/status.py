@@ -36,7 +36,7 @@ def report(engine: Engine, now: Nanos) -> Said:
         "drawdown": known(book.unit.drawdown),
         "limits": limits(engine),
         "prices": {i.id: price_age(engine, i.id, now) for i in engine.universe},
-        "trades": [describe(engine, trade, now) for trade in engine.slots.trades()],
+        "trades": [describe(engine, trade) for trade in engine.slots.trades()],
         "unknown": [line for trade in engine.slots.trades() for line in unknown_orders(trade, now)],
         "foreign": {id: held.qty for ledger in book.ledgers.values() for id, held in ledger.foreign.items()},
         "waiting": [f"{item.instrument} {item.kind}" for item in engine.queue.items],
@@ -101,7 +101,7 @@ def limits(engine: Engine) -> Said:
     return {name: [known(value), most] for name, (value, most) in found.items() if most is not None}
 
 
-def describe(engine: Engine, trade: Trade, now: Nanos) -> Said:
+def describe(engine: Engine, trade: Trade) -> Said:
     position = engine.book.ours(trade.instrument)
     return {
         "slot": trade.slot,

@@ -6,7 +6,7 @@ whose position is not covered by a resting stop gets one; one that cannot be pro
 the exit: the slots' own watch acts only when price is beyond the stop on a further reading and nothing filled.
 
 What is tried again depends on time, never on the arrival of a price: a refused exit or protection after 1, 2, then 3
-seconds, or when the venue said it may be. An unknown order is asked about after 0, 1, 2, 4, 8, then every 10 seconds.
+seconds, or when the venue said it may be. An unknown order is asked about at once, every second, then every 10 seconds.
 An unknown exit or protection that the venue does not show is lost: its position gets a stop again after a second, for
 neither adds exposure, and only an entry has to wait for the venue's horizon.
 """
@@ -59,7 +59,7 @@ from ffe.rounding import is_dust, to_tick
 
 UNPROTECTED = "stop could not be placed"
 RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
-ASK_SECONDS = (0, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
+ASK_SECONDS = (0, 1, 1, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
 LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
 FOLLOWS_AFTER: Nanos = SECOND  # a stop follows an entry that is still filling; a purchase can be 150 trades
 
@@ -540,8 +540,9 @@ class Slots:
                 return trade.with_flight(flight._replace(not_found=gone, unproven=True))
             case Rejected():
                 return self._refused(trade, flight, answer.time, None)
-            case Withheld(again=again):
-                return self._refused(trade, flight, answer.time, again)
+            case Withheld(again=again):  # the venue was not asked, or limits everybody: that is no failure to protect
+                tries, closing = trade.tries, trade.closing
+                return self._refused(trade, flight, answer.time, again)._replace(tries=tries, closing=closing)
             case Cancelled():
                 if flight.role is Role.EXIT:
                     return self._refused(trade, flight, answer.time, None)
@@ -554,13 +555,13 @@ class Slots:
         """An order came to nothing; a protection has so many tries."""
         if flight.successor is not None:
             return trade.without(flight.order)  # it made way: what is to rest in its place has tries of its own
-        is_repeat = any(each.successor == flight.order and each.unknown for each in trade.flights)
+        lost = next((each for each in trade.flights if each.successor == flight.order and each.unknown), None)
         trade = self._ended(trade, flight)
         if flight.role is not Role.PROTECT:
             return trade
         trade = trade.reinstated(flight)
-        if is_repeat:
-            return trade  # a lost one that rests after all has the coins: that is no failure to protect
+        if lost is not None:  # it rests after all, and has the coins: that is no failure to protect
+            return trade._replace(covered=lost.qty, covered_average=trade.average)
         is_spent = trade.tries + 1 >= self.watch.protect_tries
         closing = trade.closing or (UNPROTECTED if is_spent else "")
         return trade._replace(tries=trade.tries + 1, closing=closing)

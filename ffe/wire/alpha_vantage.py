@@ -14,9 +14,9 @@ import httpx2
 import numpy as np
 
 from ffe.hours import NEW_YORK, Hours
-from ffe.model import DAY, MINUTE, SECOND, AssetClass, Fault, Instrument, Nanos, Quote
+from ffe.model import DAY, MINUTE, SECOND, AssetClass, Fault, Instrument, Nanos
 from ffe.wire.errors import Busy, Denied, Unclear, wait_of
-from ffe.wire.market import Candle
+from ffe.wire.market import Candle, Ticker
 from ffe.wire.oanda_wire import Row, number_of, row_of, text_of
 
 ADDRESS = "https://www.alphavantage.co"
@@ -52,7 +52,7 @@ class AlphaVantageMarket:
     def time(self) -> Nanos:
         return self._clock()
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         raise Denied("Alpha Vantage is asked for history alone")
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:

@@ -17,13 +17,12 @@ from ffe.model import (
     Instrument,
     Nanos,
     Price,
-    Quote,
     Symbol,
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
 from ffe.wire.exchanges import MILLI, Budget, Reply, exchange_of
-from ffe.wire.market import Candle
+from ffe.wire.market import WIDEST, Candle, Ticker
 
 T = TypeVar("T")
 LONGEST: Nanos = 7 * DAY  # of bars that are so long at every exchange: months are not, and some fortnights are not
@@ -185,10 +184,11 @@ class CcxtMarket:
         """What its clock says, or ours where it shows none."""
         return self._ask(self.exchange.time, self.client) * MILLI
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """The mids of now, asked for in one request."""
         found = self._ask(self.exchange.tickers, self.client, [instrument.symbol for instrument in instruments])
-        return [Quote(instrument.id, _mid(found.get(instrument.symbol), instrument)) for instrument in instruments]
+        shown = [(instrument, found.get(instrument.symbol)) for instrument in instruments]
+        return [Ticker(i.id, _mid(ticker, i), self.exchange.stamp(ticker)) for i, ticker in shown]
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:
         """Bars that open in [since, until), oldest first: one page of them, complete or not."""
@@ -222,6 +222,7 @@ def _mid(ticker: Reply | None, instrument: Instrument) -> Price:
     shown: Reply = ticker or {"symbol": None, "bid": None, "ask": None, "last": None, "info": "nothing"}
     bid, ask_price = (float(shown[side] or math.nan) for side in ("bid", "ask"))
     price = (bid + ask_price) / 2.0 if bid <= ask_price else float(shown["last"] or math.nan)
-    if shown["symbol"] != instrument.symbol or not 0.0 < price < math.inf:
+    is_empty = ask_price - bid > WIDEST * price
+    if shown["symbol"] != instrument.symbol or is_empty or not 0.0 < price < math.inf:
         raise Unclear(Fault.UNREADABLE, f"{instrument.id}: no price that can be believed: {shown['info']}")
     return price

@@ -65,6 +65,14 @@ class Exchange:
         found: Mapping[str, Reply] = client.fetch_tickers(list(symbols))
         return found
 
+    def stamp(self, ticker: Reply | None) -> Nanos | None:
+        """When a price was so, by the exchange; at some the stamp is the last trade's, which says nothing of it."""
+        return None
+
+    def next_page(self, trade: Reply) -> Mapping[str, str]:
+        """Parameters that list own trades after one, where the exchange counts them: hundreds may share a time."""
+        return {}
+
     def time(self, client: ccxt.Exchange) -> int:
         """Its clock in milliseconds, or ours where it shows none."""
         return int(client.fetch_time() if client.has["fetchTime"] else client.milliseconds())
@@ -87,6 +95,12 @@ class Binance(Exchange):
         listed = client.public_get_exchangeinfo({"symbol": market["id"]})["symbols"]
         status = str(listed[0]["status"])
         return "" if status == "TRADING" else f"its status is {status}"
+
+    def stamp(self, ticker: Reply | None) -> Nanos | None:
+        return int(ticker["timestamp"]) * MILLI if ticker and ticker["timestamp"] else None
+
+    def next_page(self, trade: Reply) -> Mapping[str, str]:
+        return {"fromId": str(int(trade["id"]) + 1)}
 
     def used_share(self, client: ccxt.Exchange) -> float:
         weight = str((client.last_response_headers or {}).get("X-MBX-USED-WEIGHT-1M", "0"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ffe.model import Instrument, Nanos, Price, Quote
+from ffe.model import MINUTE, Instrument, InstrumentId, Nanos, Price
+
+STALE: Nanos = 5 * MINUTE  # by the venue's own stamp: a ticker of ten hours ago has been served as one of now
+WIDEST = 0.05  # of the mid, between bid and ask: the middle of an empty book is no price
 
 
 class Candle(NamedTuple):
@@ -19,13 +22,24 @@ class Candle(NamedTuple):
     volume: float
 
 
+class Ticker(NamedTuple):
+    """The mid of an instrument; time is the venue's own stamp of it, None where it does not say."""
+
+    instrument: InstrumentId
+    mid: Price
+    time: Nanos | None = None
+
+    def is_stale(self, now: Nanos) -> bool:
+        return self.time is not None and now - self.time > STALE
+
+
 class Market(Protocol):
     """Every failure is one of `ffe.wire.errors`."""
 
     def time(self) -> Nanos:
         """What the venue's clock says."""
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """The mids of now."""
 
     def candles(self, instrument: Instrument, interval: Nanos, since: Nanos, until: Nanos) -> list[Candle]:

@@ -25,13 +25,12 @@ from ffe.model import (
     Fault,
     Instrument,
     Nanos,
-    Quote,
     Symbol,
     Venue,
 )  # fmt: skip
 from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingStop
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
-from ffe.wire.market import Candle
+from ffe.wire.market import WIDEST, Candle, Ticker
 
 Row = dict[str, Any]  # a JSON object as the venue sent it: checked where it is read
 PRACTICE = "https://api-fxpractice.oanda.com"
@@ -178,12 +177,12 @@ class OandaMarket:
     def time(self) -> Nanos:
         return _nanos(text_of(self.client.get("pricing", instruments="EUR_USD"), "time"))
 
-    def quotes(self, instruments: Sequence[Instrument]) -> list[Quote]:
+    def quotes(self, instruments: Sequence[Instrument]) -> list[Ticker]:
         """The mids of now; a pair that cannot be traded has none."""
         by_name = {instrument.symbol.replace("/", "_"): instrument for instrument in instruments}
         said = rows_of(self.client.get("pricing", instruments=",".join(by_name)), "prices")
         return [
-            Quote(by_name[text_of(row, "instrument")].id, _mid(row))
+            Ticker(by_name[text_of(row, "instrument")].id, _mid(row), _nanos(text_of(row, "time")))
             for row in said
             if row.get("tradeable") is not False and text_of(row, "instrument") in by_name
         ]
@@ -205,8 +204,8 @@ def _mid(row: Row) -> float:
     if not bids or not asks:
         raise Unclear(Fault.UNREADABLE, f"a price without two sides: {row}")
     mid = (number_of(bids[0], "price") + number_of(asks[0], "price")) / 2.0
-    if not mid > 0.0:
-        raise Unclear(Fault.UNREADABLE, f"a price of {mid}")
+    if not (mid > 0.0 and number_of(asks[0], "price") - number_of(bids[0], "price") <= WIDEST * mid):
+        raise Unclear(Fault.UNREADABLE, f"no price that can be believed: {row}")
     return mid
 
 

@@ -840,7 +840,7 @@ def test_f32_an_exit_waits_for_a_halted_market_behind_its_stop_and_leaves_when_i
     stage.minutes(2)
     assert stage.at_venue() == pytest.approx(HELD) and stage.is_protected() and not stage.posts("MARKET")
     assert {a.reason for a in stage.answers if isinstance(a, Withheld)} == {
-        "BTC/USDT does not trade now: its status is BREAK; its stop stays"
+        "BTC/USDT does not trade now: its status is BREAK"
     }
     stage.venue.change("BTCUSDT", is_trading=True)
     stage.ticks(2, btc=49_500.0)

@@ -90,3 +90,16 @@ class Raises(Spins):
 
     def spin(self) -> None:
         raise ValueError("a thought that went wrong")
+
+
+class HoldsAll(Strategy):
+    """Buys everything once and keeps it."""
+
+    @property
+    def warmup(self) -> int:
+        return 1
+
+    def on_event(self, view: View) -> Sequence[Signal]:
+        if not isinstance(view.event, Bars):
+            return []
+        return [Signal(id, Side.LONG, 85, self.name) for id in view.instruments if not view.is_busy(id)]

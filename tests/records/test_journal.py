@@ -13,7 +13,7 @@ import pytest
 
 from ffe.errors import NotWritable, Tampered
 from ffe.model import DAY as ONE_DAY
-from ffe.model import HOUR
+from ffe.model import HOUR, Heartbeat
 from ffe.ports import Journal, Written
 from ffe.records.chain import ORIGIN
 from ffe.records.encode import digest
@@ -227,3 +227,30 @@ def test_events_between_steps_are_kept_in_order(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", happened)
     types = [line["body"].get("type") for line in bodies(run / "journal.jsonl")]
     assert types == [None, "Quotes", "Filled", None]
+
+
+def test_heartbeat_that_led_to_nothing_is_not_written(tmp_path: Path) -> None:
+    journal = open_live(tmp_path)
+    journal.event(Heartbeat(START))
+    assert journal.step(quiet()) is Written.YES
+    assert not list((tmp_path / "journal").glob("*.jsonl"))
+
+
+def test_heartbeat_that_led_to_something_is_written_before_its_step(tmp_path: Path) -> None:
+    journal = open_live(tmp_path)
+    for event, step in ((Heartbeat(START), quiet()), (Heartbeat(START + 1), entering(1, START + 1))):
+        journal.event(event)
+        journal.step(step)
+    journal.close()
+    kinds = [(line["kind"], line["body"].get("time")) for line in bodies(next((tmp_path / "journal").glob("*.jsonl")))]
+    assert kinds[-3:] == [("event", START + 1), ("step", None), ("end", None)]
+    assert verify(tmp_path).is_good
+
+
+def test_heartbeat_of_another_day_opens_no_file_unless_something_comes_of_it(tmp_path: Path) -> None:
+    journal = open_live(tmp_path)
+    journal.event(bars(START))
+    journal.step(quiet())
+    journal.event(Heartbeat(START + ONE_DAY))
+    journal.step(quiet())
+    assert len(list((tmp_path / "journal").glob("*.jsonl"))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,9 @@ from ffe.model import (
     Event,
     Failed,
     Fault,
+    Found,
+    Heartbeat,
+    Holding,
     Instrument,
     InstrumentId,
     Known,
@@ -776,3 +780,197 @@ def test_fills_of_the_book_are_what_outcomes_add_up_to() -> None:
     outcomes = desk.slots.take_outcomes()
     assert [outcome.pnl for outcome in outcomes] == [-1_001.5, -1.5, 998.5]
     assert desk.book.ours_realised == sum(outcome.pnl for outcome in outcomes)
+
+
+# ---------------------------------------------------------------- tried again by time
+
+
+def beats(desk: Desk, seconds: float, step: float = 0.5) -> list[tuple[float, Want]]:
+    """What is wanted while time passes and nothing else, with when; nothing that is wanted is sent."""
+    ticks = [n * step for n in range(int(seconds / step) + 1)]
+    return [(at, want) for at in ticks for want in desk.due(Heartbeat(START + int(at * SECOND)))]
+
+
+def refused_exit(desk: Desk, at: float, again: Nanos | None = None) -> None:
+    time = START + int(at * SECOND)
+    order = OrderId(f"exit at {at}")
+    desk.slots.sent(desk.trade(), order, Role.EXIT, 1.0, time)
+    desk.answer(Withheld(time, KRAKEN, order, "not now", again=again) if again else Rejected(time, KRAKEN, order, "no"))
+
+
+def test_refused_exit_is_tried_again_after_one_two_and_then_three_seconds() -> None:
+    desk, at, gaps = Desk(), 0.0, []
+    desk.hold()
+    desk.slots.close("signal")
+    for _ in range(4):
+        refused_exit(desk, at)
+        due = next(t for t, want in beats(desk, 60.0) if isinstance(want, WantExit) and t >= at)
+        gaps.append(due - at)
+        at = due
+    assert gaps == [1.0, 2.0, 3.0, 3.0]
+
+
+def test_exit_is_tried_again_when_the_venue_said_and_not_before() -> None:
+    desk = Desk()
+    desk.hold()
+    desk.slots.close("signal")
+    refused_exit(desk, 0.0, again=START + 7 * SECOND)
+    assert beats(desk, 8.0)[0] == (7.0, WantExit(BTC.id, "signal"))
+
+
+def test_price_does_not_bring_a_retry_forward() -> None:
+    desk = Desk()
+    desk.hold()
+    desk.slots.close("signal")
+    refused_exit(desk, 0.0, again=START + 7 * SECOND)
+    assert desk.after({BTC.id: 50_000.0}, START + SECOND) == []
+
+
+def test_unknown_order_is_asked_about_at_once_then_every_second_and_then_later_and_later() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.answer(failed(entry))
+    asked = [at for at, want in beats(desk, 60.0) if want == Query(KRAKEN, entry)]
+    assert asked == [0.0, 1.0, 2.0, 3.0, 5.0, 9.0, 17.0, 27.0, 37.0, 47.0, 57.0]
+
+
+def test_event_that_leads_to_nothing_changes_nothing() -> None:
+    desk = Desk()
+    desk.hold()
+    desk.slots.close("signal")
+    refused_exit(desk, 0.0)
+    before = desk.slots.save()
+    assert desk.due(Heartbeat(START + SECOND - 1)) == [] and desk.slots.save() == before
+
+
+# ---------------------------------------------------------------- lost exits and stops
+
+
+def not_found(desk: Desk, order: OrderId, at: float = 0.0, venue: str = KRAKEN) -> None:
+    desk.answer(Report(START + int(at * SECOND), venue, order, Known.NOT_FOUND))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_lost_stop_is_wanted_again_once_the_venue_does_not_show_it(told: bool) -> None:
+    desk = Desk()
+    desk.filled(desk.enter())
+    stop = desk.protect(is_accepted=False)
+    desk.answer(failed(stop))
+    assert not [want for _, want in beats(desk, 5.0) if isinstance(want, WantProtect)], "it may still be there"
+    if told:
+        not_found(desk, stop)
+    else:
+        desk.answer(replace(failed(stop), query=True))
+    wants = [(at, want) for at, want in beats(desk, 3.0) if isinstance(want, WantProtect)]
+    assert wants[0] == (1.0, WantProtect(BTC.id, 49_000.0, 52_500.0, stop))
+
+
+def test_entry_that_is_not_found_is_waited_for_and_not_repeated() -> None:
+    desk = Desk()
+    entry = desk.enter()
+    desk.answer(failed(entry))
+    not_found(desk, entry)
+    assert {type(want) for _, want in beats(desk, 80.0)} == {Query}
+
+
+def lost_exit(desk: Desk) -> OrderId:
+    """The stop made way, and the exit was lost."""
+    stop = desk.hold()
+    desk.slots.close("signal")
+    exit = desk.exit()
+    desk.answer(Cancelled(START, KRAKEN, stop, "makes way for an exit"))
+    desk.answer(failed(exit))
+    not_found(desk, exit)
+    return exit
+
+
+def test_lost_exit_is_repeated_behind_a_stop() -> None:
+    desk = Desk()
+    lost_exit(desk)
+    kinds = [type(want) for at, want in beats(desk, 1.0) if not isinstance(want, Query)]
+    assert kinds == [WantProtect], "first the position gets its stop again"
+    desk.protect(order="again", is_accepted=False)
+    assert not [w for _, w in beats(desk, 1.0) if isinstance(w, WantExit)], "and the venue has to confirm it"
+    desk.answer(Accepted(START, KRAKEN, OrderId("again")))
+    assert WantExit(BTC.id, "signal") in desk.due(Heartbeat(START + SECOND))
+
+
+def test_lost_exit_beside_coins_that_are_not_ours_is_repeated_only_when_it_is_proven_gone() -> None:
+    desk = Desk()
+    desk.answer(Found(START, KRAKEN, None, Holding(BTC.id, 1.0, 50_000.0)))
+    exit = lost_exit(desk)
+    desk.protect(order="again")
+    assert not [want for _, want in beats(desk, 80.0) if isinstance(want, WantExit)]
+    not_found(desk, exit, at=91.0)
+    desk.answer(AccountRead(START + 91 * SECOND, KRAKEN, None, (), ((BTC.id, 2.0),)))
+    assert WantExit(BTC.id, "signal") in desk.due(Heartbeat(START + 95 * SECOND))
+
+
+def test_refusal_of_a_repeated_stop_is_no_failure_to_protect() -> None:
+    """The lost one rests after all, and has the coins."""
+    desk = Desk()
+    desk.filled(desk.enter())
+    first = desk.protect(is_accepted=False)
+    desk.answer(failed(first))
+    not_found(desk, first)
+    for n in range(4):
+        again = desk.protect(order=f"again{n}", is_accepted=False)
+        desk.answer(Rejected(START, KRAKEN, again, "insufficient balance"))
+    trade = desk.trade()
+    assert (trade.tries, trade.closing) == (0, "") and [f.order for f in trade.flights] == [first]
+    desk.answer(Report(START, KRAKEN, first, Known.WORKING))
+    assert desk.trade().is_calm
+
+
+def test_lost_stop_that_turns_up_beside_its_successor_is_taken_back() -> None:
+    desk = Desk()
+    desk.filled(desk.enter())
+    first = desk.protect(is_accepted=False)
+    desk.answer(failed(first))
+    not_found(desk, first)
+    second = desk.protect(order="second")
+    assert [f.order for f in desk.trade().flights] == [first, second]
+    desk.answer(Report(START, KRAKEN, first, Known.WORKING))
+    assert desk.due(Heartbeat(START + SECOND)) == [Cancel(KRAKEN, first)]
+
+
+def test_stop_follows_an_entry_that_is_still_filling_once_a_second() -> None:
+    desk = Desk()
+    entry = desk.enter(qty=1.0)
+    desk.filled(entry, qty=0.2, done=False, trade="1")
+    desk.protect()
+    desk.filled(entry, qty=0.3, done=False, trade="2")
+    assert [at for at, want in beats(desk, 2.0) if isinstance(want, WantProtect)] == [1.0, 1.5, 2.0]
+    desk.filled(entry, qty=0.5, done=True, trade="3")
+    assert [type(want) for want in desk.due(Heartbeat(START))] == [WantProtect], "all of it has filled"
+
+
+# ---------------------------------------------------------------- the watched target
+
+
+def test_quote_through_a_watched_target_needs_a_second_reading() -> None:
+    desk = Desk()
+    desk.book.universe.accounts[KRAKEN] = replace(desk.book.universe.accounts[KRAKEN], rests_targets=False)
+    desk.hold()
+    assert desk.after({BTC.id: 53_000.0}, START + SECOND) == []
+    assert desk.after({BTC.id: 52_000.0}, START + 2 * SECOND) == [], "it was one odd reading"
+    assert desk.after({BTC.id: 53_000.0}, START + 3 * SECOND) == []
+    assert desk.after({BTC.id: 53_000.0}, START + 4 * SECOND) == [WantExit(BTC.id, "target")]
+
+
+def test_close_through_a_watched_target_confirms_itself() -> None:
+    desk = Desk()
+    desk.book.universe.accounts[KRAKEN] = replace(desk.book.universe.accounts[KRAKEN], rests_targets=False)
+    desk.hold()
+    event = bars({BTC.id: 53_000.0}, LATER)
+    desk.book.observe(event)
+    assert desk.due(event) == [WantExit(BTC.id, "target")]
+
+
+def test_order_that_was_not_sent_is_no_failure_to_protect() -> None:
+    desk = Desk()
+    desk.filled(desk.enter())
+    for n in range(4):
+        stop = desk.protect(order=f"stop{n}", is_accepted=False)
+        desk.answer(Withheld(START, KRAKEN, stop, "the venue limits the rate of requests", again=START + SECOND))
+    assert (desk.trade().tries, desk.trade().closing) == (0, "")

@@ -1,0 +1,257 @@
+"""How long a position is without its stop: the product of orders and faults, against real sessions.
+
+A session holds one thing; it is closed by command and bought again, and in each round an order of one role meets one
+fault. The venue's own ledger is looked at every few milliseconds: bare is a position that can be sold and that no
+resting stop covers, while the venue takes orders. Five seconds is the most that a position may be bare.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffe.live.client import ask
+from ffe.model import Act
+from tests.live.street import Session, Street, session
+from tests.venues import faults as f
+from tests.venues.venue import Venue
+
+LONGEST = 5.0  # seconds without a stop
+FLAT_WITHIN = 10.0  # seconds of an emergency stop, once the venue takes orders
+ROLES = ("entry", "stop", "exit", "cancel")
+FAULTS = ("lost", "answer lost", "429", "503", "page", "no status", "prices dead", "account dead", "halted")
+
+MANY = "[watch]\nday_loss_ratio = 0.9"  # the fees of so many trades are no loss of a day
+ON = {"entry": "POST order LIMIT", "stop": "POST order STOP*", "exit": "POST order MARKET", "cancel": "DELETE order"}
+
+
+@dataclass
+class Watch:
+    """The venue's ledger, looked at all the time."""
+
+    place: Place
+    bare: float = 0.0  # the longest of this round
+    entries: int = 0
+    _since: float | None = None
+    _ends: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self) -> None:
+        self.bare, self._since = 0.0, None
+
+    def run(self) -> None:
+        while not self._ends.wait(0.02):
+            now = time.monotonic()
+            if self.place.is_bare() and self.place.takes_orders():
+                self._since = now if self._since is None else self._since
+                self.bare = max(self.bare, now - self._since)
+            else:
+                self._since = None
+
+    def stop(self) -> None:
+        self._ends.set()
+
+
+class Place(ABC):
+    """A venue with a session that trades there."""
+
+    street: Street
+    roles: tuple[str, ...] = ROLES
+
+    @abstractmethod
+    def inject(self, role: str, kind: str, seconds: float) -> None:
+        """The next order of this role meets this fault; what lasts, lasts so many seconds from there."""
+
+    @abstractmethod
+    def is_bare(self) -> bool: ...
+
+    @abstractmethod
+    def is_flat(self) -> bool: ...
+
+    @abstractmethod
+    def takes_orders(self) -> bool:
+        """Whether no fault that lasts keeps orders away now."""
+
+    @abstractmethod
+    def heal(self) -> None:
+        """Everything works again."""
+
+    @abstractmethod
+    def entries(self) -> int:
+        """How many purchases the venue has taken."""
+
+
+class Spot(Place):
+    """Binance's and Coinbase's loopback venues alike: requests carry Binance's names."""
+
+    def __init__(self, street: Street, symbol: str) -> None:
+        self.street, self.symbol = street, symbol
+        self.blocked_until = 0.0
+
+    @property
+    def venue(self) -> Venue:
+        return self.street.venue
+
+    def inject(self, role: str, kind: str, seconds: float) -> None:
+        self.venue.faults = [self._fault(ON[role], kind, seconds)]
+
+    def _fault(self, on: str, kind: str, seconds: float) -> f.Fault:
+        match kind:
+            case "lost":
+                return f.Drop(on=on)
+            case "answer lost":
+                return f.Drop(on=on, accepted=True)
+            case "429":
+                return f.RateLimited(retry_after=2, on=on)
+            case "503":
+                return f.ServerError(on=on)
+            case "page":
+                return f.Page(on=on)
+            case "no status":
+                return f.Nulled("status", on=on)
+            case "prices dead":
+                return self._then(on, f.ServerError(on="GET ticker*"), f.ServerError(on="GET klines"), seconds=seconds)
+            case "account dead":
+                dead = [f.Hang(on=f"GET {each}") for each in ("account", "openOrders", "order", "myTrades")]
+                return self._then(on, *dead, seconds=seconds)
+            case "halted":
+                return replace(f.Drop(on=on), name="Halted", is_lost=False, after=_as_is, before=self._halt(seconds))
+        raise AssertionError(kind)
+
+    def _then(self, on: str, *after: f.Fault, seconds: float) -> f.Fault:
+        """From this order on, for so long, these faults as well; the order itself is lost."""
+
+        def begin(venue: Venue, asked: f.Asked) -> None:
+            end = venue.now() + int(seconds * 1e9)
+            venue.faults = [*venue.faults, *(replace(fault, end=end) for fault in after)]
+
+        return replace(f.Drop(on=on), before=begin)
+
+    def _halt(self, seconds: float) -> Callable[[Venue, f.Asked], None]:
+        def halt(venue: Venue, asked: f.Asked) -> None:
+            venue.change(self.symbol, is_trading=False)
+            self.blocked_until = time.monotonic() + seconds
+            threading.Timer(seconds, lambda: venue.change(self.symbol, is_trading=True)).start()
+
+        return halt
+
+    def is_bare(self) -> bool:
+        held = self.street.held(self.symbol)
+        covered = sum(float(order.left) for order in self.street.stops(self.symbol))
+        return (held - covered) * self.street.prices[self.symbol] > 10.0
+
+    def is_flat(self) -> bool:
+        return self.street.is_flat() and not self.street.stops(self.symbol)
+
+    def takes_orders(self) -> bool:
+        return time.monotonic() >= self.blocked_until
+
+    def heal(self) -> None:
+        self.venue.faults = []
+
+    def entries(self) -> int:
+        return len(self.street.entries())
+
+
+def _as_is(venue: Venue, reply: f.Reply) -> f.Reply:
+    return reply
+
+
+@contextmanager
+def binance(folder: Path) -> Iterator[tuple[Place, Session]]:
+    with Street(folder, MANY) as street, session(street, "Holds", symbols="BTC/USDT") as live:
+        yield Spot(street, "BTCUSDT"), live
+
+
+PLACES = {"binance": binance}
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def is_safe(status: dict[str, Any]) -> bool:
+    return bool(status.get("trades")) and all(trade["is_protected"] for trade in status["trades"])
+
+
+def settle(place: Place, live: Session, seconds: float = 60.0) -> None:
+    """Held, behind a confirmed stop, and nothing wrong."""
+    place.heal()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if is_safe(live.status()) and not place.is_bare() and not place.is_flat():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not settled within {seconds} s: {live.status()}\n{live.said[-3000:]}")
+
+
+def close_all(live: Session) -> None:
+    with closing(ask(live.data, Act.CLOSE_ALL)) as answers:
+        next(answers, None)
+
+
+def rounds(place: Place, live: Session, watch: Watch, cases: list[tuple[str, str]], seconds: float) -> dict[str, float]:
+    found = dict[str, float]()
+    for role, kind in cases:
+        settle(place, live)
+        time.sleep(0.5)
+        met, entries = place.entries(), place.entries()
+        watch.begin()
+        place.inject(role, kind, seconds)
+        close_all(live)
+        deadline = time.monotonic() + 120.0  # an open breaker keeps entries away for a minute
+        while time.monotonic() < deadline and not (place.entries() > entries and is_safe(live.status())):
+            time.sleep(0.1)
+        assert place.entries() > met, f"{role} {kind}: nothing was bought again\n{live.said[-3000:]}"
+        found[f"{role} × {kind}"] = watch.bare
+    return found
+
+
+def cases_of(place: Place, seed: int) -> list[tuple[str, str]]:
+    cases = [(role, kind) for role in place.roles for kind in FAULTS]
+    random.Random(seed).shuffle(cases)
+    return cases
+
+
+@contextmanager
+def watched(place: Place) -> Iterator[Watch]:
+    watch = Watch(place)
+    thread = threading.Thread(target=watch.run, daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        thread.join(2.0)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("where", list(PLACES))
+def test_no_position_is_bare_for_longer_than_five_seconds(
+    where: str, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(seed)
+    with PLACES[where](tmp_path) as (place, live), watched(place) as watch:
+        found = rounds(place, live, watch, cases_of(place, seed), seconds=chance.uniform(4.0, 9.0))
+    with capsys.disabled():
+        rows = sorted(found.items(), key=lambda row: -row[1])
+        print(f"\n{where}, seed {seed}: {len(found)} rounds, the longest bare {rows[0][1]:.2f} s")
+        print("\n".join(f"  {name:28} {bare:5.2f} s" for name, bare in rows[:8]))
+    assert max(found.values()) <= LONGEST, rows[:5]
+
+
+@pytest.mark.slow
+def test_position_is_not_bare_for_long_whatever_its_exit_or_stop_meets(tmp_path: Path) -> None:
+    """A few rounds of the campaign."""
+    with binance(tmp_path) as (place, live), watched(place) as watch:
+        cases = [("stop", "429"), ("exit", "lost"), ("exit", "prices dead")]
+        found = rounds(place, live, watch, cases, seconds=4.0)
+    assert max(found.values()) <= LONGEST, found
