@@ -274,7 +274,8 @@ class VenueBroker(ABC):
 
     def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
         """Present prices; Unclear or Denied where the venue does not say."""
-        return tuple(self._ask(self._market.quotes, [self._mine[id] for id in instruments]))
+        shown = self._ask(self._market.quotes, [self._mine[id] for id in instruments])
+        return tuple(Quote(each.instrument, each.mid) for each in shown)
 
     # ------------------------------------------------------------ a second look
 
