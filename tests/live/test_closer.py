@@ -127,10 +127,10 @@ def test_stop_whose_answer_is_lost_is_not_placed_twice(binance: Binance) -> None
 
 
 def test_stop_that_is_listed_late_is_not_placed_twice(binance: Binance) -> None:
-    """A venue may not list at once what it has taken."""
-    with at_binance(binance) as scene:
+    """A venue may not list at once what it has taken; a second one would lock coins that are not ours."""
+    with at_binance(binance, holds={"BTC": 0.2}) as scene:
         scene.venue.faults = [Drop(on=MARKET), Drop(on=STOP, accepted=True), Invisible(on=STOP, lasts=SECOND // 2)]
-        scene.close()
+        scene.liquidator().close()
         assert len(scene.posts("STOP_LOSS")) == 1 and scene.is_flat() and not scene.venue.open_orders()
 
 
