@@ -350,6 +350,14 @@ def test_everything_is_done_only_when_the_venue_shows_flat(binance: Binance, tmp
         assert folder.scene.is_flat() and not folder.venue.open_orders()
 
 
+def test_everything_is_not_done_while_an_order_rests(binance: Binance, tmp_path: Path) -> None:
+    with folder_at(binance, tmp_path) as folder:
+        folder.scene.close()
+        rest(folder, "SOLUSDT", Side.BUY, 10.0, 90.0)
+        folder.venue.faults = [Drop(on="DELETE order", times=6)]
+        assert folder.everything().is_good and not folder.venue.open_orders()
+
+
 def test_everything_needs_the_accounts_id(binance: Binance, tmp_path: Path) -> None:
     with folder_at(binance, tmp_path) as folder:
         for wrong in ("", "key", ACCOUNT[:-1], ACCOUNT.upper()):
