@@ -313,6 +313,14 @@ class Keys(BaseSettings):
     def _fits_a_header(cls, key: SecretStr) -> SecretStr:
         return printable(key)
 
+    @field_validator("api_secret")
+    @classmethod
+    def _has_lines(cls, secret: SecretStr) -> SecretStr:
+        r"""A private key in PEM has lines. Copied from the file that a venue hands out it is a single one, with \n for
+        their ends, and no request was ever signed."""
+        text = secret.get_secret_value()
+        return SecretStr(text.replace("\\n", "\n")) if text.startswith("-----BEGIN") else secret
+
     def reveal(self) -> tuple[str, str, str]:
         return self.api_key.get_secret_value(), self.api_secret.get_secret_value(), self.api_password.get_secret_value()
 

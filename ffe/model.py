@@ -307,6 +307,11 @@ class Heard(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class StopUnfilled(Answer):
+    """The venue triggered a stop, and it rests on without filling: a limit that the price has jumped."""
+
+
+@dataclass(frozen=True, slots=True)
 class Withheld(Answer):
     """The order never left: its decision could not be written, its price was not what it was decided on, or its
     venue's adapter saw that it must not (a stop in its way, nothing to reduce, a venue that wants none). broken, with

@@ -61,13 +61,14 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    StopUnfilled,
     Symbol,
     Ticket,
     Universe,
     Venue,
 )  # fmt: skip
 from ffe.rounding import whole_lots
-from ffe.wire.ccxt_wire import CcxtMarket, Short, Skewed, ask, told_wait
+from ffe.wire.ccxt_wire import CcxtMarket, Short, ask, ask_in_time
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
 from ffe.wire.exchanges import MILLI, Budget, Reply, Terms, exchange_of
 
@@ -75,6 +76,8 @@ T = TypeVar("T")
 SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
 RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
 PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
+UNFILLED_AFTER: Nanos = 2 * SECOND  # from when a stop is first seen triggered: its fill may be listed a little later
+NEVER: Nanos = 2**63
 ENDED = {"canceled", "expired", "rejected"}
 
 
@@ -99,6 +102,7 @@ class CcxtBroker(VenueBroker):
         self._rules_at: Nanos = -RULES_EVERY
         self._fee_prices: dict[str, tuple[Nanos, Price]] = {}
         self._doubted: dict[OrderId, Nanos] = {}  # since when an order, or trades that it had, are not listed
+        self._unfilled_at: dict[OrderId, Nanos] = {}  # when a stop that was triggered is said not to fill
         self._short: set[InstrumentId] = set()  # the account holds less of these than we were told of
 
     # ------------------------------------------------------------ asking
@@ -114,18 +118,10 @@ class CcxtBroker(VenueBroker):
     def _send_within(self, milliseconds: int, call: Callable[..., T], *arguments: object) -> T:
         """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
         if not self.client.markets:  # ccxt would ask for them within the first request, and they take longer
-            ask(self.client.load_markets)
+            ask_in_time(self.client, self.client.load_markets)
         self.client.timeout = min(self._longest, milliseconds)
         try:
-            try:
-                return ask(call, *arguments)
-            except Skewed:
-                ask(self.client.load_time_difference)
-                return ask(call, *arguments)
-        except Skewed as error:
-            raise Denied(f"the clocks differ: {error}") from error
-        except Busy as error:
-            raise told_wait(self.client, error) from error
+            return ask_in_time(self.client, call, *arguments)
         finally:
             self.client.timeout = self._longest
 
@@ -151,7 +147,7 @@ class CcxtBroker(VenueBroker):
 
     def _balances(self) -> dict[Currency, float]:
         """What the account holds in all. A page that is no account reads as an empty one, so that is no answer."""
-        total = self._ask(self.client.fetch_balance)["total"]
+        total = self._ask(self.exchange.balances, self.client)["total"]
         held = {Currency(c): float(amount) for c, amount in total.items() if amount}
         if not held or any(not math.isfinite(amount) or amount < 0.0 for amount in held.values()):
             raise Unclear(Fault.UNREADABLE, f"{self._venue}: no balances that can be believed: {total}")
@@ -175,13 +171,25 @@ class CcxtBroker(VenueBroker):
             resting: dict[str, Reply] = {}
             if live := [p for p in self._placed.values() if p.instrument == instrument.id and p.number]:
                 self._watched[instrument.id] = now + self._horizon
-                resting = {o["id"]: o for o in self._ask(self.client.fetch_open_orders, instrument.symbol)}
+                resting = {o["id"]: o for o in self._ask(self.exchange.open_orders, self.client, instrument.symbol)}
             if now < self._watched.get(instrument.id, 0):
                 if self._is_scan_due(instrument, now) or any(_has_moved(p, resting) for p in live):
                     self._collect(instrument)
             elif self._watched.pop(instrument.id, None):
                 self._forget(instrument, now)
             self._bury(live, resting)
+            self._see_triggered(live, resting)
+
+    def _see_triggered(self, live: list[Placed], resting: Mapping[str, Reply]) -> None:
+        """Say once of a stop that it was triggered and does not fill; the engine needs no price to close then."""
+        now = self.clock()
+        for placed in live:
+            id, found = placed.order.id, resting.get(placed.number or "")
+            if found is None or not self.exchange.has_triggered(found):
+                self._unfilled_at.pop(id, None)
+            elif now >= self._unfilled_at.setdefault(id, now + UNFILLED_AFTER):
+                self._unfilled_at[id] = NEVER
+                self._say(StopUnfilled(now, self._venue, id))
 
     def _is_scan_due(self, instrument: Instrument, now: Nanos) -> bool:
         return now >= self._scanned.get(instrument.id, now - SCAN_EVERY) + SCAN_EVERY
@@ -258,7 +266,7 @@ class CcxtBroker(VenueBroker):
         return sorted(found.values(), key=_in_time)
 
     def _page(self, instrument: Instrument, since: int | None, after: Mapping[str, str]) -> list[Any]:
-        page: list[Any] = self._ask(self.client.fetch_my_trades, instrument.symbol, since, None, after)
+        page = list(self._ask(self.exchange.trades, self.client, instrument.symbol, since, after))
         if not all(_is_whole(trade) for trade in page):
             raise Unclear(Fault.UNREADABLE, f"{instrument.id}: trades without what makes a trade: {page}")
         return page
@@ -369,8 +377,9 @@ class CcxtBroker(VenueBroker):
     def _end(self, placed: Placed, status: str) -> None:
         """An entry that found no price within its collar was cancelled by us, in advance; any other by the venue."""
         del self._placed[placed.order.id]
-        reason = "COLLAR" if placed.order.role is Role.ENTRY else status
-        killed = placed.order.role is Role.EXIT
+        is_collar = placed.order.role is Role.ENTRY and status != "rejected"
+        reason = "COLLAR" if is_collar else status
+        killed = placed.order.role is Role.EXIT or status == "rejected"
         self._say(Cancelled(self.clock(), self._venue, placed.order.id, reason, killed))
 
     def _order(self, placed: Placed) -> Any:
@@ -487,7 +496,7 @@ class CcxtBroker(VenueBroker):
             return qty
         self._short.discard(instrument.id)
         with suppress(Unclear, Denied):
-            free: Mapping[str, float | None] = self._do(self.client.fetch_balance)["free"]
+            free: Mapping[str, float | None] = self._do(self.exchange.balances, self.client)["free"]
             return min(qty, free.get(instrument.base) or 0.0)
         return qty
 
@@ -498,7 +507,7 @@ class CcxtBroker(VenueBroker):
             self._check_trading(self._mine[old.instrument])
             self._withdraw(old)
         try:
-            self._place(order, self.exchange.stop(order.stop))
+            self._place(order, self.exchange.stop(order.stop, self._mine[order.approved.intent.instrument].tick))
         except (Unclear, Denied) as error:
             if old is None:
                 raise

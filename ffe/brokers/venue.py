@@ -275,7 +275,7 @@ class VenueBroker(ABC):
     def prices(self, instruments: Iterable[InstrumentId]) -> tuple[Quote, ...]:
         """Present prices; Unclear or Denied where the venue does not say."""
         shown = self._ask(self._market.quotes, [self._mine[id] for id in instruments])
-        return tuple(Quote(each.instrument, each.mid) for each in shown)
+        return tuple(Quote(ticker.instrument, ticker.mid) for ticker in shown)
 
     # ------------------------------------------------------------ a second look
 

@@ -153,9 +153,10 @@ class Connector:
             with closing(self.oanda()) as client:
                 return oanda_wire.instruments(client, self.venue, symbols)
         from ffe.wire.ccxt_account import taker_fees
-        from ffe.wire.ccxt_wire import instruments
+        from ffe.wire.ccxt_wire import ask_in_time, instruments
 
         client = self.ccxt()
+        ask_in_time(client, client.load_markets)
         listed = instruments(client, self.venue, symbols)
         fees = taker_fees(client, symbols)
         if fees.unread:

@@ -33,6 +33,7 @@ from ffe.model import (
     Rejected,
     Report,
     Step,
+    StopUnfilled,
     Withheld,
 )  # fmt: skip
 from ffe.ports import Journal, Written
@@ -131,6 +132,8 @@ class Notices:
                 yield warn(f"{name} not sent: {reason}{until}")
             case Cancelled(reason=reason) if name and reason not in BY_US:
                 yield warn(f"{name} was cancelled at the venue: {reason}")
+            case StopUnfilled() if name:
+                yield warn(f"{name} was triggered at the venue and does not fill: what it protects is closed")
             case Filled(fill=fill, order=None) if fill.cause is Cause.HAND:
                 yield warn(f"{_of_fill(fill)}: no order of this session asked for it")
             case Filled(fill=fill):

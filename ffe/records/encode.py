@@ -159,7 +159,7 @@ def _failed(a: m.Failed) -> str:
     return f'{{"again":{again},"fault":"{a.fault}","order":{_name(a.order)},"query":{_bool(a.query)},{_said(a)}}}'
 
 
-def _heard(a: m.Heard) -> str:
+def _about_order(a: m.Heard | m.StopUnfilled) -> str:
     return f'{{"order":{_name(a.order)},{_said(a)}}}'
 
 
@@ -199,8 +199,8 @@ def _found(a: m.Found) -> str:
 _EVENTS: Mapping[type, Callable[[Any], str]] = {
     m.Bars: _bars, m.Quotes: _quotes, m.Command: _command, m.Accepted: _accepted, m.Rejected: _rejected,
     m.Filled: _filled, m.Cancelled: _cancelled, m.Failed: _failed, m.Withheld: _withheld, m.Report: _report,
-    m.AccountRead: _account_read, m.CashFlow: _cash_flow, m.Found: _found, m.Heard: _heard,
-    m.Heartbeat: _heartbeat,
+    m.AccountRead: _account_read, m.CashFlow: _cash_flow, m.Found: _found, m.Heard: _about_order,
+    m.StopUnfilled: _about_order, m.Heartbeat: _heartbeat,
 }  # fmt: skip
 _TYPES: Mapping[str, type] = {kind.__name__: kind for kind in _EVENTS}
 

@@ -51,6 +51,7 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    StopUnfilled,
     Ticket,
     Withheld,
 )  # fmt: skip
@@ -60,6 +61,7 @@ from ffe.rounding import is_dust, to_tick
 UNPROTECTED = "stop could not be placed"
 RETRY_SECONDS = (1, 2, 3)  # after the first refusal, the second, and every further one
 ASK_SECONDS = (0, 1, 1, 1, 2, 4, 8, 10)  # likewise, between two questions about an unknown order
+CANCEL_EVERY: Nanos = SECOND  # an order that is not wanted and rests on
 LOST_AFTER: Nanos = SECOND  # from sending; a venue may not list at once what it has taken
 FOLLOWS_AFTER: Nanos = SECOND  # a stop follows an entry that is still filling; a purchase can be 150 trades
 
@@ -82,8 +84,8 @@ class Flight(NamedTuple):
     unknown: bool = False
     not_found: bool = False  # beyond the horizon: only agreeing positions are missing
     unproven: bool = False  # asked about since it became unknown, and not found or not answered
-    asked: Nanos = 0  # when it was last asked about
-    asks: int = 0  # how often, since it became unknown
+    asked: Nanos = 0  # when it was last asked about, or taken back again
+    asks: int = 0  # how often it was asked about, since it became unknown or was taken back again
     unwanted: bool = False  # it is to be cancelled
     leaving: bool = False  # its cancellation is on its way
     levels: tuple[Price | None, Price | None] | None = None  # an add's own stop and target, for when it fills
@@ -100,6 +102,15 @@ class Flight(NamedTuple):
 
     def is_question_due(self, now: Nanos) -> bool:
         return self.unknown and now >= self.asked + _nth(ASK_SECONDS, self.asks)
+
+    def is_withdrawal_due(self, now: Nanos) -> bool:
+        """Whether an order that is not wanted has to be taken back again: it rests on, by a newer word than that.
+
+        One that had filled, and whose trades no list held, could not be taken back and was not over: cancellations and
+        reports followed each other as fast as the venue answered.
+        """
+        is_idle = self.unwanted and not (self.leaving or self.unknown)
+        return is_idle and (self.asks > 0 or now >= self.asked + CANCEL_EVERY)
 
     def is_lost(self, now: Nanos) -> bool:
         """Whether an exit or a protection has to be taken for one that never arrived."""
@@ -391,8 +402,8 @@ class Slots:
                 continue
             trade = yield from self._questions(trade, now)
             for flight in trade.flights:
-                if flight.unwanted and not (flight.leaving or flight.unknown):
-                    trade = self._withdraw(trade, flight)
+                if flight.is_withdrawal_due(now):
+                    trade = self._withdraw(trade, flight._replace(asked=now, asks=0))
             if want := self._need(trade, now):
                 yield want
         yield from self.take_cancels()
@@ -547,6 +558,8 @@ class Slots:
                 if flight.role is Role.EXIT:
                     return self._refused(trade, flight, answer.time, None)
                 return self._failed(trade, flight)
+            case StopUnfilled():  # none can rest anew beyond the price: what it protects leaves at market
+                return trade._replace(closing=trade.closing or "stop did not fill")
             case Filled(done=True) | Report(state=Known.DONE):
                 return self._ended(trade, flight)
         return trade
@@ -603,7 +616,7 @@ class Slots:
             trade = self._cancel_entry(trade)  # what is left of it would be an entry without a signal
         if all(flight.role is Role.PROTECT for flight in trade.flights):
             # The slot is free when its stops are proven gone: one that still rests could open a position.
-            for flight in [flight for flight in trade.flights if not (flight.unknown or flight.leaving)]:
+            for flight in [f for f in trade.flights if not (f.unknown or f.leaving or f.unwanted)]:
                 trade = self._withdraw(trade, flight)
         if trade.flights:
             self._put(trade)

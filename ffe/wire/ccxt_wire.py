@@ -129,7 +129,8 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
 
 
 def _asked(call: Callable[..., T], *arguments: object) -> T:
-    """Errors of ccxt carry the whole body of an answer: our keys are taken out of it."""
+    """Errors of ccxt carry the whole body of an answer: our keys are taken out of it, and the exchange says what it
+    means."""
     try:
         return call(*arguments)
     except (ccxt.BaseError, *UNCHECKED) as error:
@@ -138,6 +139,8 @@ def _asked(call: Callable[..., T], *arguments: object) -> T:
             if isinstance(client, ccxt.Exchange):
                 keys = client.apiKey, client.secret, client.password
                 error.args = tuple(without(one, keys) if isinstance(one, str) else one for one in error.args)
+                if isinstance(error, ccxt.BaseError):
+                    raise exchange_of(client).meaning(client, error) from None
         raise
 
 
@@ -147,7 +150,7 @@ def ask_in_time(client: ccxt.Exchange, call: Callable[..., T], *arguments: objec
         try:
             return ask(call, *arguments)
         except Skewed:
-            ask(client.load_time_difference)
+            ask(exchange_of(client).set_clock, client)
             return ask(call, *arguments)
     except Skewed as error:
         raise Denied(f"the clocks differ: {error}") from error
@@ -173,10 +176,7 @@ class CcxtMarket:
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> T:
         self._budget.check()
-        try:
-            reply = ask(call, *arguments)
-        except Busy as error:
-            raise told_wait(self.client, error) from error
+        reply = ask_in_time(self.client, call, *arguments)
         self._budget.note()
         return reply
 

@@ -9,11 +9,19 @@ from decimal import Decimal
 import pytest
 
 from ffe.wire.oanda_wire import OandaClient
-from tests.contract.worlds import START, LoopbackBinance, LoopbackOanda, SimulatedMargin, SimulatedSpot, World
+from tests.contract.worlds import (
+    START,
+    LoopbackBinance,
+    LoopbackCoinbase,
+    LoopbackOanda,
+    SimulatedMargin,
+    SimulatedSpot,
+    World,
+)  # fmt: skip
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_values import Instrument
 
-WORLDS = (SimulatedSpot, LoopbackBinance, SimulatedMargin, LoopbackOanda)
+WORLDS = (SimulatedSpot, LoopbackBinance, LoopbackCoinbase, SimulatedMargin, LoopbackOanda)
 
 
 @pytest.fixture(params=WORLDS, ids=lambda world: world.name)
@@ -21,6 +29,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     kind = request.param
     if kind is LoopbackBinance:
         yield kind(*request.getfixturevalue("binance"))
+    elif kind is LoopbackCoinbase:
+        yield kind(*request.getfixturevalue("coinbase"))
     elif kind is LoopbackOanda:
         pair = Instrument("EUR_USD", half_spread=Decimal(0))
         with (

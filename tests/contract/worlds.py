@@ -59,12 +59,14 @@ from ffe.wire.oanda_wire import OandaClient
 from ffe.wire.oanda_wire import instruments as oanda_instruments
 from tests.venues import faults
 from tests.venues.binance import Binance
+from tests.venues.coinbase import Coinbase
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_faults import ACCOUNT, POST_ORDER, PROTECT, NoReply, On
 from tests.venues.oanda_faults import Partial as PartialAtOanda
 from tests.venues.oanda_faults import Reject as RejectAtOanda
 from tests.venues.play import play, play_oanda
 from tests.venues.server import Server
+from tests.venues.venue import Venue as SpotVenue
 
 START: Nanos = 1_750_000_000 * SECOND
 CASH = 100_000.0
@@ -243,19 +245,18 @@ class SimulatedMargin(Simulated):
     )  # fmt: skip
 
 
-class LoopbackBinance(World):
+class LoopbackSpot(World):
     """The unmodified ccxt client at its production addresses, and a venue on loopback behind them."""
 
-    name = "ccxt, Binance"
     mid, qty = 50_000.0, 0.2
-    symbol = "BTCUSDT"
+    symbol: ClassVar[str]  # what the venue calls it
+    venue: SpotVenue
 
-    def __init__(self, server: Server, client: ccxt.binance) -> None:
-        self.venue = Binance(cash={"USDT": CASH}, clock=lambda: self.now)
+    def __init__(self, server: Server, client: ccxt.Exchange, fee_in_base: bool) -> None:
         self.venue.checks_time, self.venue.fill_on_next_price = False, True
         server.app = self.venue
-        client.options["hasAlreadyAuthenticatedSuccessfully"] = False
-        (self.instrument,) = instruments(client, Venue("coins"), ["BTC/USDT"])
+        quote = next(iter(self.venue.account.held))
+        (self.instrument,) = instruments(client, Venue("coins"), [f"BTC/{quote}"], fee_in_base=fee_in_base)
         super().__init__()
         self.venue.price(self.symbol, self.mid)
         self.broker = CcxtBroker(self.universe, self.instrument.venue, client, lambda: self.now, START)
@@ -277,6 +278,26 @@ class LoopbackBinance(World):
 
     def stops_at_venue(self) -> list[tuple[Price, Qty]]:
         return [(float(order.stop), float(order.left)) for order in self.venue.open_orders() if order.stop]
+
+
+class LoopbackBinance(LoopbackSpot):
+    name = "ccxt, Binance"
+    symbol = "BTCUSDT"
+
+    def __init__(self, server: Server, client: ccxt.binance) -> None:
+        self.venue = Binance(cash={"USDT": CASH}, clock=lambda: self.now)
+        client.options["hasAlreadyAuthenticatedSuccessfully"] = False
+        super().__init__(server, client, fee_in_base=True)
+
+
+class LoopbackCoinbase(LoopbackSpot):
+    name = "ccxt, Coinbase"
+    symbol = "BTC-USD"
+
+    def __init__(self, server: Server, client: ccxt.coinbase) -> None:
+        self.venue = venue = Coinbase(cash={"USD": CASH}, clock=lambda: self.now)
+        venue.limits.clear()
+        super().__init__(server, client, fee_in_base=False)
 
 
 class LoopbackOanda(World):

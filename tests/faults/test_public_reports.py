@@ -17,7 +17,7 @@ from ffe.model import DAY, SECOND, Act, Withheld
 from ffe.risk.guard import TradingState
 from ffe.wire.ccxt_wire import CcxtMarket
 from ffe.wire.errors import Unclear
-from tests.faults.stage_binance import COINS, Stage, virtual_time
+from tests.faults.stage_spot import COINS, Stage, virtual_time
 from tests.story.scene import buy, leave
 from tests.venues import faults as f
 from tests.venues.binance import Binance

@@ -24,16 +24,16 @@ from ffe.records.encode import Json, build, canonical, encode_value, loads
 from ffe.risk.guard import TradingState
 from ffe.risk.slots import SlotState
 from ffe.session import Session
-from tests.faults import stage_binance, stage_oanda
-from tests.faults.stage_binance import virtual_time
+from tests.faults import stage_oanda, stage_spot
 from tests.faults.stage_oanda import CLOSE, EUR, VENUE, staged
+from tests.faults.stage_spot import virtual_time
 from tests.story.scene import Kept, buy, leave
 from tests.venues.faults import Drop
 from tests.venues.oanda_faults import POST_ORDER, PROTECT, NoReply, Partial
 from tests.venues.server import Server
 
-Stage = stage_oanda.Stage | stage_binance.Stage
-AtBinance = tuple[Server, ccxt.binance]
+Stage = stage_oanda.Stage | stage_spot.Stage
+AtVenue = tuple[Server, ccxt.Exchange]
 
 
 class Death(Exception):
@@ -95,7 +95,7 @@ def other(stage: Stage, left: Left) -> CcxtBroker | OandaBroker:
     if isinstance(stage, stage_oanda.Stage):
         return OandaBroker(stage.universe, VENUE, stage.client, stage.clock, past)
     since = left.since(stage.now)
-    return CcxtBroker(stage.universe, stage_binance.COINS, stage.client, lambda: stage.now, since, past)
+    return CcxtBroker(stage.universe, stage_spot.COINS, stage.client, lambda: stage.now, since, past)
 
 
 def dies_in(stage: Stage, story: Callable[[], None], at: int) -> bool:
@@ -174,7 +174,7 @@ def ends_well_at_oanda(stage: stage_oanda.Stage, at: int) -> None:
 
 # ---------------------------------------------------------------- Binance
 
-AT_BINANCE = {
+ON_SPOT = {
     "as it should": (),
     "the entry's answer is lost": (Drop(on="POST order LIMIT", accepted=True),),
     "the entry is lost": (Drop(on="POST order LIMIT"),),
@@ -183,7 +183,7 @@ AT_BINANCE = {
 }
 
 
-def story_at_binance(stage: stage_binance.Stage) -> None:
+def story_on_spot(stage: stage_spot.Stage) -> None:
     stage.tick(buy(stage.btc, qty=0.1))
     stage.ticks(2)
     stage.tick(leave(stage.btc))
@@ -194,31 +194,36 @@ def story_at_binance(stage: stage_binance.Stage) -> None:
     stage.ticks(2)
 
 
-@pytest.mark.parametrize(("first", "name"), list(enumerate(AT_BINANCE, 1)))
-def test_at_binance_another_takes_over_at_many_moments(binance: AtBinance, first: int, name: str) -> None:
+@pytest.fixture(params=["binance", "coinbase"])
+def place(request: pytest.FixtureRequest) -> AtVenue:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize(("first", "name"), list(enumerate(ON_SPOT, 1)))
+def test_on_spot_another_takes_over_at_many_moments(place: AtVenue, first: int, name: str) -> None:
     for at in range(first, 60, 13):
-        takes_over_at_binance(binance, name, at)
+        takes_over_on_spot(place, name, at)
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", AT_BINANCE)
-def test_at_binance_another_takes_over_at_every_moment(binance: AtBinance, name: str) -> None:
+@pytest.mark.parametrize("name", ON_SPOT)
+def test_on_spot_another_takes_over_at_every_moment(place: AtVenue, name: str) -> None:
     at = 1
-    while takes_over_at_binance(binance, name, at):
+    while takes_over_on_spot(place, name, at):
         at += 1
 
 
-def takes_over_at_binance(binance: AtBinance, name: str, at: int) -> bool:
-    server, client = binance
-    with virtual_time(client, stage_binance.Stage(server, client)) as stage:
+def takes_over_on_spot(place: AtVenue, name: str, at: int) -> bool:
+    server, client = place
+    with virtual_time(client, stage_spot.Stage(server, client)) as stage:
         stage.tick()
-        stage.fault(*(replace(fault) for fault in AT_BINANCE[name]))
-        is_cut = dies_in(stage, lambda: story_at_binance(stage), at)
-        ends_well_at_binance(stage, at)
+        stage.fault(*(replace(fault) for fault in ON_SPOT[name]))
+        is_cut = dies_in(stage, lambda: story_on_spot(stage), at)
+        ends_well_on_spot(stage, at)
     return is_cut
 
 
-def ends_well_at_binance(stage: stage_binance.Stage, at: int) -> None:
+def ends_well_on_spot(stage: stage_spot.Stage, at: int) -> None:
     stage.ticks(24)
     assert stage.state is TradingState.ACTIVE, (at, stage.engine.guard.why)
     stage.agrees()

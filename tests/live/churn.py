@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numba
 
 from ffe import Bars, Field, Side, Signal, Strategy, View
+from ffe.model import Quotes
 
 
 class Churn(Strategy):
@@ -24,6 +25,20 @@ class Churn(Strategy):
             Signal(id, Side.LONG if (second + 2 * n) % self.every < self.every / 2 else Side.FLAT, 85, self.name)
             for n, id in enumerate(view.instruments)
             if (second + 2 * n) % self.every in (0, self.every // 2)
+        ]
+
+
+class Quick(Churn):
+    """The same at every price, where the shortest bars are of a minute."""
+
+    def on_event(self, view: View) -> Sequence[Signal]:
+        if not isinstance(view.event, Quotes) or not view.event.quotes:
+            return []
+        turn = view.time // (2 * 10**9)
+        return [
+            Signal(id, Side.FLAT if view.position(id) else Side.LONG, 85, self.name)
+            for n, id in enumerate(view.instruments)
+            if (turn + n) % self.every == 0
         ]
 
 
@@ -48,6 +63,16 @@ class Holds(Strategy):
     def on_event(self, view: View) -> Sequence[Signal]:
         first = view.instruments[0]
         if not isinstance(view.event, Bars) or view.is_busy(first):
+            return []
+        return [Signal(first, Side.LONG, 85, self.name)]
+
+
+class HoldsAtOnce(Holds):
+    """The same at the first price, where the shortest bars are of a minute."""
+
+    def on_event(self, view: View) -> Sequence[Signal]:
+        first = view.instruments[0]
+        if not isinstance(view.event, Quotes) or view.is_busy(first):
             return []
         return [Signal(first, Side.LONG, 85, self.name)]
 

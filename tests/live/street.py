@@ -1,4 +1,4 @@
-"""Where live sessions are tested: a loopback Binance whose market moves every second, and real processes that trade it.
+"""Where live sessions are tested: a loopback venue whose market moves every second, and real processes that trade it.
 
 Time is real. A session is `python -m ffe.live` in a folder of its own, with its settings and its keys; nothing of it is
 in this process.
@@ -23,44 +23,54 @@ import numpy as np
 
 from ffe.live.client import NoSession, ask
 from ffe.model import DAY, SECOND, Bar, InstrumentId, Nanos
+from tests.venues import coinbase_key
 from tests.venues.binance import Binance
+from tests.venues.coinbase import Coinbase
 from tests.venues.matching import Order, Side
 from tests.venues.server import Server
+from tests.venues.venue import MINUTE, Venue
 
 ROOT = Path(__file__).parents[2]
-PRICES = {"BTCUSDT": 50_000.0, "ETHUSDT": 2_500.0, "SOLUSDT": 100.0}
-PAST_DAYS, PAST_SECONDS = 70, 30
+PRICES = {"BTC": 50_000.0, "ETH": 2_500.0, "SOL": 100.0}
+PAST_DAYS, PAST_BARS = 70, 30
 KEY, SECRET = "key", "secret"
 SETTINGS = """
-currency = "USDT"
+currency = "{quote}"
 [controls]  # strategies here do in minutes what others do in months
 repeats = 10000
 orders_per_minute = 10000
 orders_per_day = 10000
 duplicate_seconds = 0.001
-[venues.binance]
+[venues.{name}]
 source = "ccxt"
-currency = "USDT"
+currency = "{quote}"
 address = "http://127.0.0.1:{port}"
 horizon_seconds = 3.0
 {instruments}
 {more}
 """
 INSTRUMENT = """
-[instruments."{base}/USDT"]
-venue = "binance"
+[instruments."{base}/{quote}"]
+venue = "{name}"
 asset_class = "crypto"
 base = "{base}"
-quote = "USDT"
-fee_in_base = true
+quote = "{quote}"
+fee_in_base = {fee_in_base}
 """
 
 
 class Street:
+    """At Binance."""
+
+    name, quote, fee_in_base = "binance", "USDT", "true"
+    interval, length = "1s", SECOND  # of the bars that are traded on
+    id = "newClientOrderId"  # the parameter that our own id is sent in
+
     def __init__(self, folder: Path, more: str = "", **prices: float) -> None:
         self.folder, self.more = folder, more
-        self.venue = Binance(cash={"USDT": 100_000.0}, weight_limit=10**9)
-        self.prices = {**PRICES, **prices}
+        self.venue = self._venue()
+        usual = {f"{base}{self.venue.SEPARATOR}{self.quote}": price for base, price in PRICES.items()}
+        self.prices = {**usual, **prices}
         self.arrivals: list[tuple[Nanos, str, dict[str, str]]] = []  # requests, by when they came
         self._ends = threading.Event()
         self._random = random.Random(7)
@@ -68,17 +78,24 @@ class Street:
         self.logs = 0
         self.more_env: dict[str, str] = {}
 
+    def _venue(self) -> Venue:
+        return Binance(cash={self.quote: 100_000.0}, weight_limit=10**9)
+
     def __enter__(self) -> Street:
         self.server = Server(self.venue)
         self.server.__enter__()
+        self._listen(f"http://127.0.0.1:{self.server.port}")
         self._begin()
         self._market = threading.Thread(target=self._move, name="market", daemon=True)
         self._market.start()
-        port, coins = self.server.port, [symbol.removesuffix("USDT") for symbol in self.prices]
-        instruments = "".join(INSTRUMENT.format(base=base) for base in coins)
-        settings = SETTINGS.format(port=port, instruments=instruments, more=self.more)
+        words = {"name": self.name, "quote": self.quote, "fee_in_base": self.fee_in_base}
+        instruments = "".join(INSTRUMENT.format(base=self.base(symbol), **words) for symbol in self.prices)
+        settings = SETTINGS.format(port=self.server.port, instruments=instruments, more=self.more, **words)
         (self.folder / "ffe.toml").write_text(settings)
         return self
+
+    def _listen(self, address: str) -> None:
+        """The venue is reached at this address."""
 
     def __exit__(self, *error: Any) -> None:
         self._ends.set()
@@ -95,38 +112,42 @@ class Street:
             self.venue.bars[symbol, "1d"] = [
                 _bar(symbol, (today - PAST_DAYS + k) * DAY, DAY, float(close)) for k, close in enumerate(path)
             ]
-            now = time.time_ns() // SECOND * SECOND
-            self.venue.bars[symbol, "1s"] = [
-                _bar(symbol, now - (PAST_SECONDS - k) * SECOND, SECOND, price) for k in range(PAST_SECONDS)
+            now, length = time.time_ns() // self.length * self.length, self.length
+            self.venue.bars[symbol, self.interval] = [
+                _bar(symbol, now - (PAST_BARS - k) * length, length, price) for k in range(PAST_BARS)
             ]
             self.venue.price(symbol, price)
 
     def _move(self) -> None:
-        """Every second a bar closes, and the next one opens where the price then is."""
+        """Every second the price moves; a bar opens where it is when the one before it closes."""
         while not self._ends.wait(1.0 - time.time() % 1.0):
             now = time.time_ns() // SECOND * SECOND
             for symbol in self.prices:
                 self._close(symbol, now)
 
     def _close(self, symbol: str, now: Nanos) -> None:
-        bars = self.venue.bars[symbol, "1s"]
+        bars = self.venue.bars[symbol, self.interval]
         while bars[-1].close_time < now:
-            bars.append(_bar(symbol, bars[-1].close_time, SECOND, self.prices[symbol]))
+            bars.append(_bar(symbol, bars[-1].close_time, self.length, self.prices[symbol]))
         self.prices[symbol] = round(self.prices[symbol] * (1.0 + self.volatility * self._random.gauss(0.0, 1.0)), 2)
         self.venue.price(symbol, self.prices[symbol])
 
     # ------------------------------------------------------------ sessions
 
-    def start(self, strategy: str = "Churn", *options: str, symbols: str = "BTC/USDT,ETH/USDT,SOL/USDT") -> Session:
+    def start(self, strategy: str = "Churn", *options: str, symbols: str = "") -> Session:
         self.logs += 1
-        return Session(self, strategy, symbols, options, self.folder / f"out{self.logs}.txt")
+        names = symbols or ",".join(f"{base}/{self.quote}" for base in PRICES)
+        return Session(self, strategy, names, options, self.folder / f"out{self.logs}.txt")
 
     @property
     def env(self) -> dict[str, str]:
         return {
-            **os.environ, "PYTHONPATH": str(ROOT), "BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET,
+            **os.environ, "PYTHONPATH": str(ROOT), **self.keys(),
             "XDG_STATE_HOME": str(self.folder / "state"), **self.more_env,
         }  # fmt: skip
+
+    def keys(self) -> dict[str, str]:
+        return {"BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET}
 
     def ffe(self, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -146,8 +167,15 @@ class Street:
 
     # ------------------------------------------------------------ what is so at the venue
 
+    def base(self, symbol: str) -> str:
+        return symbol.removesuffix(self.venue.SEPARATOR + self.quote)
+
+    def instrument(self, symbol: str) -> str:
+        """What a session calls the venue's symbol."""
+        return f"{self.name}:{self.base(symbol)}/{self.quote}"
+
     def held(self, symbol: str) -> float:
-        return float(self.venue.account.held.get(symbol.removesuffix("USDT"), 0))
+        return float(self.venue.account.held.get(self.base(symbol), 0))
 
     def stops(self, symbol: str) -> list[Order]:
         return [order for order in self.venue.open_orders(symbol) if order.stop]
@@ -156,7 +184,7 @@ class Street:
         return [order for order in self.venue.orders if order.side is Side.BUY]
 
     def posts(self) -> list[Any]:
-        return [r for r in self.venue.requests if (r.method, r.endpoint) == ("POST", "order")]
+        return [r for r in self.venue.requests if any(name[:2] == ("POST", "order") for name in r.names)]
 
     def is_protected(self, symbol: str) -> bool:
         """Whether stops rest for all that can be sold, and for no more; dust, which no venue takes, has none."""
@@ -167,6 +195,25 @@ class Street:
         return all(self.held(symbol) * price < 10.0 for symbol, price in self.prices.items())
 
 
+class CoinbaseStreet(Street):
+    """Its shortest bars are of a minute; strategies that need not wait for one go by prices."""
+
+    name, quote, fee_in_base = "coinbase", "USD", "false"
+    interval, length = "1m", MINUTE
+    id = "client_order_id"
+
+    def _venue(self) -> Venue:
+        fee = 1e-4  # what Coinbase takes would end the day after a few trades, by the portfolio's stop
+        return Coinbase(cash={self.quote: 100_000.0}, fee=fee, maker_fee=fee)
+
+    def _listen(self, address: str) -> None:
+        assert isinstance(self.venue, Coinbase)
+        self.venue.host = address  # as ccxt's tokens name it
+
+    def keys(self) -> dict[str, str]:
+        return {"COINBASE_API_KEY": coinbase_key.KEY, "COINBASE_API_SECRET": coinbase_key.secret()}
+
+
 class Session:
     """One `python -m ffe.live`."""
 
@@ -175,7 +222,7 @@ class Session:
         command = [sys.executable, "-m", "ffe.live", f"{ROOT}/tests/live/churn.py:{strategy}", "--symbols", symbols]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*command, "--interval", "1s", *options], cwd=street.folder, env=street.env, stdout=out,
+                [*command, "--interval", street.interval, *options], cwd=street.folder, env=street.env, stdout=out,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 

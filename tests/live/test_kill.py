@@ -15,13 +15,13 @@ import pytest
 
 from ffe.records.reader import lines, records
 from ffe.records.verify import verify
-from tests.live.street import Session, Street, session
+from tests.live.street import CoinbaseStreet, Session, Street, session
 
 
-def killed_at_random(street: Street, chance: random.Random) -> None:
+def killed_at_random(street: Street, chance: random.Random, strategy: str) -> None:
     """A session, killed somewhere between its first breath and a busy time; engine or supervisor, now and then the
     engine twice."""
-    with session(street) as one:
+    with session(street, strategy) as one:
         is_early = chance.random() < 0.4
         if not is_early:
             one.until(lambda status: status.get("life") == "trading" and status["trades"])
@@ -44,12 +44,12 @@ def recovered(street: Street) -> Session:
 
 
 def assert_whole(street: Street, one: Session) -> None:
-    sent = Counter(asked.params["newClientOrderId"] for asked in street.posts())
+    sent = Counter(asked.params[street.id] for asked in street.posts())
     assert max(sent.values(), default=1) == 1, "an order was sent twice"
     trades = one.status()["trades"]
     for symbol in street.prices:
         assert street.is_protected(symbol), f"{symbol}: {street.held(symbol)} {street.stops(symbol)} {trades}"
-    held = {f"binance:{s.removesuffix('USDT')}/USDT" for s, p in street.prices.items() if street.held(s) * p >= 10.0}
+    held = {street.instrument(symbol) for symbol, p in street.prices.items() if street.held(symbol) * p >= 10.0}
     assert held == {trade["instrument"] for trade in trades} and len(trades) <= 2
 
 
@@ -65,11 +65,11 @@ def assert_nothing_is_lost(street: Street) -> None:
     assert {order.client_id for order in street.venue.orders if not order.stop} <= decided
 
 
-def kill_and_recover(folder: Path, seed: int, times: int) -> None:
+def kill_and_recover(street: Street, seed: int, times: int, strategy: str = "Churn") -> None:
     chance = random.Random(seed)
-    with Street(folder) as street:
+    with street:
         for _ in range(times):
-            killed_at_random(street, chance)
+            killed_at_random(street, chance, strategy)
             one = recovered(street)
             try:
                 assert_whole(street, one)
@@ -80,10 +80,16 @@ def kill_and_recover(folder: Path, seed: int, times: int) -> None:
 
 @pytest.mark.slow
 def test_f37_killed_at_random_moments_it_recovers_whole(tmp_path: Path) -> None:
-    kill_and_recover(tmp_path, seed=1, times=3)
+    kill_and_recover(Street(tmp_path), seed=1, times=3)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", range(10))
 def test_f37_killed_at_a_hundred_random_moments_it_recovers_whole(tmp_path: Path, seed: int) -> None:
-    kill_and_recover(tmp_path, seed=100 + seed, times=10)
+    kill_and_recover(Street(tmp_path), seed=100 + seed, times=10)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(10))
+def test_f37_killed_at_coinbase_at_a_hundred_random_moments_it_recovers_whole(tmp_path: Path, seed: int) -> None:
+    kill_and_recover(CoinbaseStreet(tmp_path), seed=200 + seed, times=10, strategy="Quick")

@@ -1,4 +1,4 @@
-"""The same decisions in both worlds: one engine over the simulated venue, and over ccxt's client or our own for OANDA.
+"""The same decisions in both worlds: one engine over the simulated venue, and over ccxt's clients or our own for OANDA.
 
 The backtest takes instruments and lots from the loopback venue; the clock is virtual, nothing takes time, and prices
 move only at opens and closes. Then every decision record is the same, byte for byte, and equity the same to the cent.
@@ -61,10 +61,12 @@ from ffe.wire.oanda_wire import OandaClient
 from ffe.wire.oanda_wire import instruments as oanda_instruments
 from strategies.ma_cross import MaCross
 from tests.venues.binance import Binance
+from tests.venues.coinbase import Coinbase
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_values import Instrument
 from tests.venues.play import play, play_oanda
 from tests.venues.server import Server
+from tests.venues.venue import Venue as SpotVenue
 
 VENUE, USDT, USD = Venue("there"), Currency("USDT"), Currency("USD")
 START, TRADED = instant("2024-01-01"), instant("2024-02-20")
@@ -156,24 +158,40 @@ class World:
         return made
 
 
-def at_binance(server: Server, client: ccxt.binance) -> World:
-    found = instruments(client, VENUE, ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT"])
-    universe = Universe(found, (Account(VENUE, AccountKind.SPOT, USDT, rests_targets=False),), USDT)
-    clock, venue = Clock(), Binance(cash={"USDT": CASH})
-    venue.checks_time, venue.weight_limit, venue.clock, server.app = False, 10**9, clock, venue
-    client.options["hasAlreadyAuthenticatedSuccessfully"] = False
-
+def on_spot(universe: Universe, client: ccxt.Exchange, venue: SpotVenue, clock: Clock, drawdown: float) -> World:
     def trade(market: Bars | Quotes) -> None:
         play(venue, market)
         # What a close provokes meets the next open; what an open provokes trades at it.
         venue.fill_on_next_price = isinstance(market, Bars)
 
     broker = CcxtBroker(universe, VENUE, client, clock, TRADED)
-    gate = GateLimits(var_ratio=0.03, correlation_threshold=0.65, drawdown_ratio=0.1)  # so that several layers speak
+    gate = GateLimits(
+        var_ratio=0.03, correlation_threshold=0.65, drawdown_ratio=drawdown
+    )  # so that several layers speak
     cross = MaCross(fast=8, slow=24, confidence=75)
-    return World(
-        universe, cross, gate, broker, clock, trade, {"volatility": 0.9, "correlation": 0.6, "price": 500.0}, 2
-    )
+    market = {"volatility": 0.9, "correlation": 0.6, "price": 500.0}
+    return World(universe, cross, gate, broker, clock, trade, market, decimals=2)
+
+
+def at_binance(server: Server, client: ccxt.binance) -> World:
+    found = instruments(client, VENUE, ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT"])
+    universe = Universe(found, (Account(VENUE, AccountKind.SPOT, USDT, rests_targets=False),), USDT)
+    clock, venue = Clock(), Binance(cash={"USDT": CASH})
+    venue.checks_time, venue.weight_limit, venue.clock, server.app = False, 10**9, clock, venue
+    client.options["hasAlreadyAuthenticatedSuccessfully"] = False
+    return on_spot(universe, client, venue, clock, drawdown=0.1)
+
+
+def at_coinbase(server: Server, client: ccxt.coinbase, drawdown: float) -> World:
+    """The venue takes fees in cash, by the taker's rate of the account, to eight places, which ccxt does not say."""
+    clock, venue = Clock(), Coinbase(cash={"USD": CASH}, fee=0.006)
+    venue.checks_time, venue.clock, server.app = False, clock, venue
+    venue.limits.clear()
+    client.load_markets(True)
+    found = instruments(client, VENUE, ["BTC/USD", "ETH/USD", "SOL/USD", "LTC/USD"], fee_in_base=False)
+    found = tuple(replace(instrument, fee_step=1e-8) for instrument in found)
+    universe = Universe(found, (Account(VENUE, AccountKind.SPOT, USD, rests_targets=False),), USD)
+    return on_spot(universe, client, venue, clock, drawdown)
 
 
 def at_oanda(venue: Oanda, clock: Clock, client: OandaClient) -> World:
@@ -228,6 +246,14 @@ def test_a_session_at_binance_decides_what_its_backtest_decided(
     binance: tuple[Server, ccxt.binance], seed: int
 ) -> None:
     assert_same(*both(at_binance(*binance), seed), reverses=False)  # nothing is short on spot
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "drawdown"), [(1, 0.16), (8, 0.07)])
+def test_a_session_at_coinbase_decides_what_its_backtest_decided(
+    coinbase: tuple[Server, ccxt.coinbase], seed: int, drawdown: float
+) -> None:
+    assert_same(*both(at_coinbase(*coinbase, drawdown), seed), reverses=False)
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ EVENTS: dict[type, st.SearchStrategy[m.Event]] = {
     m.Found: st.builds(m.Found, holding=st.builds(m.Holding, qty=number, price=number)),
     **{
         kind: st.builds(kind)
-        for kind in (m.Command, m.Accepted, m.Rejected, m.Cancelled, m.Failed, m.Heard, m.Withheld)
+        for kind in (m.Command, m.Accepted, m.Rejected, m.Cancelled, m.Failed, m.Heard, m.StopUnfilled, m.Withheld)
     },
 }
 events = st.one_of(*EVENTS.values())

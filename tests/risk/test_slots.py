@@ -37,6 +37,7 @@ from ffe.model import (
     Report,
     Role,
     Side,
+    StopUnfilled,
     Withheld,
 )  # fmt: skip
 from ffe.risk.limits import SlotRules, WatchRules
@@ -293,6 +294,36 @@ def test_entry_that_is_accepted_says_nothing_of_the_stop() -> None:
         desk.answer(Accepted(START, KRAKEN, entry))
         desk.answer(Rejected(START, KRAKEN, desk.protect(BTC, f"try{number}", is_accepted=False), "price"))
     assert desk.due() == [WantExit(BTC.id, "stop could not be placed")]
+
+
+def test_order_that_is_not_wanted_and_rests_on_is_taken_back_once_a_second() -> None:
+    """It was answered as fast as it was asked: 1,000 cancellations within an instant."""
+    desk = Desk()
+    entry = desk.enter()
+    desk.slots.cancel_entries("halted")
+    cancel, rests_on = [Cancel(KRAKEN, entry)], Report(LATER, KRAKEN, entry, Known.WORKING)
+    assert desk.due(Heartbeat(LATER)) == cancel
+    desk.answer(rests_on)
+    assert desk.due(Heartbeat(LATER)) == cancel
+    desk.answer(rests_on)
+    assert desk.due(Heartbeat(LATER)) == desk.due(Heartbeat(LATER + SECOND - 1)) == []
+    assert desk.due(Heartbeat(LATER + SECOND)) == cancel
+
+
+def test_stop_that_was_triggered_and_does_not_fill_is_followed_by_an_exit_at_once() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.answer(StopUnfilled(START, KRAKEN, protect))
+    assert desk.due() == [WantExit(BTC.id, "stop did not fill")]
+    assert desk.slots.trade(BTC.id).flight(Role.PROTECT) is not None, "it rests until the exit needs its coins"
+
+
+def test_stop_that_does_not_fill_changes_no_reason_to_close() -> None:
+    desk = Desk()
+    protect = desk.hold()
+    desk.slots.close("emergency stop")
+    desk.answer(StopUnfilled(START, KRAKEN, protect))
+    assert desk.due() == [WantExit(BTC.id, "emergency stop")]
 
 
 def test_stop_that_the_venue_killed_is_placed_again() -> None:

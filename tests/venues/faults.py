@@ -331,8 +331,13 @@ def SameTradeTwice(**when: Unpack[When]) -> Fault:
 
 @named
 def NewIdForOldTrade(**when: Unpack[When]) -> Fault:
-    """F17: the last trade is listed again, under another id."""
-    return _relisted(when, lambda venue, rows: [*rows, *(replace(row, id=1_000_000) for row in rows[-1:])])
+    """F17: the newest trade is listed again, under another id."""
+
+    def again(venue: Venue, rows: Sequence[Any]) -> Sequence[Any]:
+        newest = sorted(rows, key=lambda row: (row.time, row.id))[-1:]
+        return [*rows, *(replace(row, id=1_000_000) for row in newest)]
+
+    return _relisted(when, again)
 
 
 @named
@@ -343,8 +348,19 @@ def NewestFirst(**when: Unpack[When]) -> Fault:
 
 @named
 def ShortPage(limit: int, **when: Unpack[When]) -> Fault:
-    """F35: a page holds fewer rows than were asked for."""
+    """F35: a page loses the rows beyond so many."""
     return _relisted(when, lambda venue, rows: rows[:limit])
+
+
+@named
+def SmallPages(limit: int, **when: Unpack[When]) -> Fault:
+    """F35: the venue lets a page hold so many rows; the next one follows where its protocol says so."""
+
+    def shrink(venue: Venue, asked: Asked) -> None:
+        assert isinstance(asked.params, dict)
+        asked.params["limit"] = str(limit)
+
+    return _before(when, "GET myTrades", shrink)
 
 
 @named

@@ -1,47 +1,76 @@
-"""What single exchanges say of the requests that are left: half of them belongs to orders."""
+"""What single exchanges say in their own way, without one: pages and errors."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import ccxt
 import pytest
 
-from ffe.model import MINUTE, SECOND
-from ffe.wire.errors import Busy
-from ffe.wire.exchanges import MILLI, Budget, exchange_of
+from ffe.wire.exchanges import OTHER, Coinbase, _rows, exchange_of
 
-NINE = 1_707_123_600 * SECOND  # a whole minute
+COINBASE = ccxt.coinbase()
 
 
-class Clocked(ccxt.binance):
-    now = NINE
-
-    def milliseconds(self) -> int:
-        return self.now // MILLI
+def pages(*shown: dict) -> Iterator[dict]:
+    yield from shown
 
 
-def budget(used: str | None) -> tuple[Budget, Clocked]:
-    client = Clocked()
-    client.last_response_headers = {} if used is None else {"X-MBX-USED-WEIGHT-1M": used}
-    made = Budget(client)
-    made.note()
-    return made, client
+def rows(*shown: dict) -> tuple[list, list[dict]]:
+    """The rows of these pages, and what was asked for them."""
+    left, asked = pages(*shown), []
+
+    def ask(query: dict) -> dict:
+        asked.append(query)
+        return next(left)
+
+    return list(_rows(ask, {"limit": 2}, "rows")), asked
 
 
-@pytest.mark.parametrize("used", [None, "0", "2999", "nonsense"])
-def test_less_than_half_of_the_budget_holds_up_no_question(used: str | None) -> None:
-    budget(used)[0].check()
+def test_pages_are_turned_by_their_cursors() -> None:
+    found, asked = rows({"rows": [1, 2], "cursor": "a"}, {"rows": [3, 4], "cursor": "b"}, {"rows": [5], "cursor": ""})
+    assert found == [1, 2, 3, 4, 5]
+    assert asked == [{"limit": 2}, {"limit": 2, "cursor": "a"}, {"limit": 2, "cursor": "b"}]
 
 
-@pytest.mark.parametrize("used", ["3000", "6000"])
-def test_half_of_the_budget_holds_up_questions_until_the_next_minute(used: str) -> None:
-    made, client = budget(used)
-    client.now = NINE + 40 * SECOND
-    with pytest.raises(Busy) as held:
-        made.check()
-    assert held.value.wait == 20 * SECOND
-    client.now = NINE + MINUTE
-    made.check()
+@pytest.mark.parametrize("last", [{"rows": [3], "cursor": "a"}, {"rows": [], "cursor": "b"}, {"rows": [3]}])
+def test_pages_end_where_a_cursor_leads_nowhere(last: dict) -> None:
+    found, asked = rows({"rows": [1, 2], "cursor": "a"}, last)
+    assert found == [1, 2, *last["rows"]] and len(asked) == 2
 
 
-def test_share_of_another_exchange_is_not_known_and_holds_up_nothing() -> None:
-    assert exchange_of(ccxt.kraken()).used_share(ccxt.kraken()) == 0.0
+def test_page_without_rows_is_no_empty_page() -> None:
+    with pytest.raises(KeyError):
+        rows({})
+
+
+REFUSED = 'coinbase {"success":false,"error_response":{"error":"%s","preview_failure_reason":"%s"}}'
+MEANINGS = [
+    (REFUSED % ("INSUFFICIENT_FUND", "X"), ccxt.InsufficientFunds),
+    (REFUSED % ("X", "PREVIEW_INSUFFICIENT_FUND"), ccxt.InsufficientFunds),
+    (REFUSED % ("X", "Y"), ccxt.InvalidOrder),
+    (REFUSED % ("DUPLICATE_CLIENT_ORDER_ID", "X"), ccxt.ExchangeError),
+    ('coinbase {"error":"INTERNAL","message":"try again"}', ccxt.ExchangeError),
+    ('coinbase {"success":false}', ccxt.ExchangeError),
+    ('coinbase {"success":true,"error_response":{"error":"X"}}', ccxt.ExchangeError),
+    ('coinbase {"error_response":{"error":"X"}}', ccxt.ExchangeError),
+    ("coinbase [1]", ccxt.ExchangeError),
+    ("coinbase is asleep", ccxt.ExchangeError),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), MEANINGS)
+def test_error_of_no_class_is_a_refusal_where_the_answer_says_so(text: str, kind: type) -> None:
+    meant = Coinbase().meaning(COINBASE, ccxt.ExchangeError(text))
+    assert type(meant) is kind and str(meant) == text
+
+
+@pytest.mark.parametrize("kind", [ccxt.NetworkError, ccxt.BadRequest, ccxt.PermissionDenied, ccxt.RateLimitExceeded])
+def test_error_that_has_a_class_keeps_it(kind: type) -> None:
+    error = kind(REFUSED % ("X", "Y"))
+    assert Coinbase().meaning(COINBASE, error) is error
+
+
+def test_exchange_that_was_not_tested_is_spoken_to_as_most_are() -> None:
+    assert exchange_of(ccxt.kraken()) is OTHER and isinstance(exchange_of(COINBASE), Coinbase)
+    assert OTHER.meaning(ccxt.kraken(), error := ccxt.ExchangeError("kraken {}")) is error

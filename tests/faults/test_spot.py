@@ -35,7 +35,7 @@ from ffe.model import (
 from ffe.risk.breaker import BreakerState
 from ffe.risk.guard import TradingState
 from ffe.risk.slots import SlotState
-from tests.faults.stage_binance import TICK, Stage, virtual_time
+from tests.faults.stage_spot import TICK, Stage, virtual_time
 from tests.story.scene import buy, leave
 from tests.venues import faults as f
 from tests.venues.matching import Side
@@ -43,19 +43,33 @@ from tests.venues.server import Server
 
 ENTRY, STOP, EXIT = "POST order LIMIT", "POST order STOP*", "POST order MARKET"
 ALWAYS = 10**6
-HELD = 0.1 * 0.999  # of an entry of 0.1, net of its fee
+QTY = 0.1  # of an entry
+
+
+AtVenue = tuple[Server, ccxt.Exchange]
+
+
+@pytest.fixture(params=["binance", "coinbase"])
+def place(request: pytest.FixtureRequest) -> AtVenue:
+    """A server whose app is the venue of the moment, and ccxt's client of it."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def stage(binance: tuple[Server, ccxt.binance]) -> Iterator[Stage]:
-    server, client = binance
+def stage(place: AtVenue) -> Iterator[Stage]:
+    server, client = place
     with virtual_time(client, Stage(server, client)) as made:
         yield made
 
 
+def at(venue: str) -> pytest.MarkDecorator:
+    """A fault that one of the venues alone can show."""
+    return pytest.mark.parametrize("place", [venue], indirect=True)
+
+
 def is_open_and_safe(stage: Stage) -> None:
     """The trade is counted once, holds its slot and stands behind its stop."""
-    assert stage.slot is SlotState.OPEN and stage.held == pytest.approx(HELD) and stage.is_protected()
+    assert stage.slot is SlotState.OPEN and stage.held == pytest.approx(stage.net(QTY)) and stage.is_protected()
     assert len(stage.posts("LIMIT")) == 1
     stage.agrees()
 
@@ -94,22 +108,22 @@ def test_f1_exit_that_never_arrived_is_followed_by_another_behind_a_stop(stage: 
     stage.tick(leave(stage.btc))
     assert stage.slot is SlotState.UNKNOWN and len(stage.posts("MARKET")) == 1 and not stage.stops()
     stage.beats(2)
-    assert [asked.params["type"] for asked in stage.posts()] == ["LIMIT", "STOP_LOSS", "MARKET", "STOP_LOSS", "MARKET"]
+    assert stage.kinds == ["LIMIT", "STOP", "MARKET", "STOP", "MARKET"]
     assert stage.at_venue() < 1e-4 and not stage.stops()
     stage.minutes(2)  # the first could still arrive, so the slot is held until then
     is_gone(stage)
 
 
 def test_f1_beside_coins_that_are_not_ours_a_lost_exit_is_not_repeated_before_it_is_proven_gone(
-    binance: tuple[Server, ccxt.binance],
+    place: AtVenue,
 ) -> None:
-    stage = Stage(*binance, holds={"BTC": 0.3})
-    with virtual_time(binance[1], stage):
+    stage = Stage(*place, holds={"BTC": 0.3})
+    with virtual_time(place[1], stage):
         stage.bought()
         stage.fault(f.Drop(on=EXIT))
         stage.tick(leave(stage.btc))
         stage.beats(80)
-        assert len(stage.posts("MARKET")) == 1 and stage.stops() == [(49_000.0, 0.0999)]
+        assert len(stage.posts("MARKET")) == 1 and stage.stops() == [(49_000.0, stage.net(QTY))]
         stage.beats(30)
         assert len(stage.posts("MARKET")) == 2 and stage.at_venue() == pytest.approx(0.3, abs=1e-4)
 
@@ -132,7 +146,7 @@ def test_f1_an_exit_is_not_held_up_by_a_stop_that_was_lost(stage: Stage) -> None
 def test_f2_a_stop_that_was_accepted_and_never_answered_is_found_and_not_placed_twice(stage: Stage) -> None:
     stage.bought(f.Hang(accepted=True, on=STOP))
     stage.ticks(3)
-    assert len(stage.posts("STOP_LOSS")) == 1
+    assert len(stage.posts("STOP*")) == 1
     is_open_and_safe(stage)
 
 
@@ -162,19 +176,21 @@ def test_f3_an_exit_that_filled_and_was_not_answered_is_not_repeated(stage: Stag
     is_gone(stage)
 
 
-FIVES = [(500, None), (502, None), (503, None), (504, None), (503, -1007), (503, -1008)]
+FIVES = [(500, None), (502, None), (503, None), (504, None), (503, 0), (503, 1), (500, 0)]  # with which of its codes
 
 
-@pytest.mark.parametrize(("status", "code"), FIVES)
-def test_f4_a_server_error_after_acceptance_is_no_rejection(stage: Stage, status: int, code: int | None) -> None:
+@pytest.mark.parametrize(("status", "which"), FIVES)
+def test_f4_a_server_error_after_acceptance_is_no_rejection(stage: Stage, status: int, which: int | None) -> None:
+    code = None if which is None else stage.place.outages[which]
     stage.bought(f.ServerError(status, code, accepted=True, on=ENTRY))
     stage.tick()
     is_open_and_safe(stage)
     assert stage.failures == 1
 
 
-@pytest.mark.parametrize(("status", "code"), FIVES)
-def test_f5_a_server_error_without_acceptance_takes_the_same_path(stage: Stage, status: int, code: int | None) -> None:
+@pytest.mark.parametrize(("status", "which"), FIVES)
+def test_f5_a_server_error_without_acceptance_takes_the_same_path(stage: Stage, status: int, which: int | None) -> None:
+    code = None if which is None else stage.place.outages[which]
     stage.bought(f.ServerError(status, code, on=ENTRY))
     assert stage.slot is SlotState.UNKNOWN and stage.failures == 1
     stage.minutes(2)
@@ -191,7 +207,7 @@ def test_f4_five_failures_in_a_row_open_the_breaker_for_entries_and_for_nothing_
     assert told.dispositions[-1] is Disposition.BREAKER_OPEN
     stage.ticks(2)
     is_gone(stage)
-    assert not stage.orders("ETHUSDT") and stage.at_venue("SOL") < stage.sol.lot
+    assert not stage.orders(stage.eth) and stage.at_venue("SOL") < stage.sol.lot
 
 
 @pytest.mark.parametrize("seconds", [10, 60, 85])
@@ -210,7 +226,7 @@ def test_f6_an_order_beyond_the_horizon_is_a_break_and_nothing_of_it_is_closed(s
     stage.read()
     assert stage.state is not TradingState.ACTIVE
     stage.minutes(1)
-    assert not stage.posts("MARKET") and stage.at_venue() == pytest.approx(HELD)
+    assert not stage.posts("MARKET") and stage.at_venue() == pytest.approx(stage.net(QTY))
 
 
 def test_f7_an_order_that_no_query_finds_yet_is_not_gone(stage: Stage) -> None:
@@ -249,7 +265,7 @@ def test_f8_a_stop_that_is_not_found_for_a_while_is_not_placed_twice(stage: Stag
     stage.fault(f.Empty(times=times), f.Gone(times=times))
     stage.ticks(times + 2)
     is_open_and_safe(stage)
-    assert len(stage.posts("STOP_LOSS")) == 1
+    assert len(stage.posts("STOP*")) == 1
 
 
 def test_f8_an_entry_that_was_found_stays_found(stage: Stage) -> None:
@@ -265,7 +281,7 @@ def test_f9_an_unreadable_answer_is_ambiguous(stage: Stage, spoilt: object, what
     assert stage.failures == 1
     stage.ticks(2)
     is_open_and_safe(stage)
-    assert len(stage.posts("STOP_LOSS")) == 1
+    assert len(stage.posts("STOP*")) == 1
 
 
 @pytest.mark.parametrize("spoilt", [f.Malformed, f.Truncated, f.Page, f.Empty])
@@ -285,7 +301,7 @@ def test_f9_unreadable_questions_tell_nothing_and_change_nothing(stage: Stage, s
 
 @pytest.mark.parametrize("fields", [(), ("status",), ("orderId",), ("executedQty",), ("status", "orderId")])
 def test_f10_null_is_unknown_and_never_nothing(stage: Stage, fields: tuple[str, ...]) -> None:
-    stage.bought(f.Nulled(*fields, on=ENTRY))
+    stage.bought(f.Nulled(*(stage.place.order.get(field, field) for field in fields), on=ENTRY))
     stage.ticks(2)
     is_open_and_safe(stage)
 
@@ -294,17 +310,18 @@ def test_f10_null_is_unknown_and_never_nothing(stage: Stage, fields: tuple[str, 
     "fields", [(), ("status",), ("orderId",), ("executedQty",), ("time",), ("cummulativeQuoteQty",)]
 )
 def test_f10_an_order_found_without_its_numbers_stays_unknown(stage: Stage, fields: tuple[str, ...]) -> None:
-    stage.bought(f.Drop(accepted=True, on=ENTRY), f.Nulled(*fields, on="GET order", times=3))
+    words = [stage.place.order.get(field, field) for field in fields]
+    stage.bought(f.Drop(accepted=True, on=ENTRY), f.Nulled(*words, on="GET order", times=3))
     stage.ticks(5)
     is_open_and_safe(stage)
 
 
 @pytest.mark.parametrize("field", ["id", "orderId", "price", "qty", "time", "isBuyer", "commission", "commissionAsset"])
 def test_f10_trades_without_their_numbers_are_no_trades(stage: Stage, field: str) -> None:
-    stage.bought(f.Nulled(field, on="GET myTrades", times=3))
+    stage.bought(f.Nulled(stage.place.trade.get(field, field), on="GET myTrades", times=3))
     stage.ticks(4)
     assert stage.slot is SlotState.OPEN and stage.is_protected() and len(stage.posts("LIMIT")) == 1
-    assert stage.held == pytest.approx(HELD, abs=2e-4)
+    assert stage.held == pytest.approx(stage.net(QTY), abs=2e-4)
 
 
 # ---------------------------------------------------------------- refusals
@@ -359,6 +376,7 @@ def test_f11_an_exit_that_met_the_limit_leaves_at_the_next_quote(stage: Stage) -
     assert stage.failures == 0
 
 
+@at("binance")
 def test_f12_through_a_ban_the_stop_at_the_venue_protects_and_nobody_asks(stage: Stage) -> None:
     stage.bought()
     stage.fault(f.Banned(lasts=300 * SECOND))
@@ -371,6 +389,7 @@ def test_f12_through_a_ban_the_stop_at_the_venue_protects_and_nobody_asks(stage:
     is_gone(stage)
 
 
+@at("binance")
 def test_f12_a_ban_stops_entries(stage: Stage) -> None:
     stage.bought()
     stage.fault(f.Banned(lasts=300 * SECOND))
@@ -385,6 +404,7 @@ def test_f12_a_ban_stops_entries(stage: Stage) -> None:
     is_open_and_safe(stage)
 
 
+@at("binance")
 def test_f12_a_ban_ends_though_nothing_of_ours_is_there_to_be_asked_about(stage: Stage) -> None:
     stage.tick()
     stage.fault(f.Banned(lasts=300 * SECOND))
@@ -406,17 +426,9 @@ def test_f12_who_refuses_again_when_it_may_be_asked_again_is_closed_to_entries(s
     assert stage.failures == 0
 
 
-REFUSALS = [
-    (-2010, "", 400),
-    (-1013, "Filter failure: NOTIONAL", 400),
-    (-1013, "Filter failure: LOT_SIZE", 400),
-    (-1013, "Market is closed.", 400),
-]
-
-
-@pytest.mark.parametrize(("code", "message", "status"), REFUSALS)
-def test_f13_a_refusal_is_final_and_never_counts(stage: Stage, code: int, message: str, status: int) -> None:
-    stage.bought(f.Refuse(code, message, status, on=ENTRY))
+@pytest.mark.parametrize("which", range(4))
+def test_f13_a_refusal_is_final_and_never_counts(stage: Stage, which: int) -> None:
+    stage.bought(f.Refuse(*stage.place.refusals[which], on=ENTRY))
     assert isinstance([a for a in stage.answers if a.order][-1], Rejected)
     assert stage.failures == 0 and stage.state is TradingState.ACTIVE
     stage.tick()
@@ -436,7 +448,7 @@ def test_f14_a_revoked_key_halts_and_nobody_storms(stage: Stage) -> None:
 
 
 def test_f14_a_key_revoked_while_an_order_is_unknown_proves_nothing_of_it(stage: Stage) -> None:
-    stage.bought(f.Drop(accepted=True, on=ENTRY), f.Revoked(on="GET order"))
+    stage.bought(f.Drop(accepted=True, on=ENTRY), f.Revoked(on="GET *rder*"))
     stage.ticks(2)
     assert stage.slot is SlotState.UNKNOWN and stage.latches == {"credentials"}
     stage.venue.is_revoked = False
@@ -464,14 +476,14 @@ def test_f15_the_stop_follows_every_part(stage: Stage) -> None:
     for _ in range(5):
         seen.append((round(stage.held, 6), stage.is_protected()))
         stage.tick()
-    assert seen == [(round(HELD * n / 5, 6), True) for n in range(1, 6)]
+    assert seen == [(round(stage.net(QTY) * n / 5, 6), True) for n in range(1, 6)]
     is_open_and_safe(stage)
 
 
 def test_f15_what_filled_before_the_venue_cancelled_the_rest_is_kept_and_protected(stage: Stage) -> None:
     stage.bought(f.Parts(0.3, 0.2, then_cancel=True, on=ENTRY))
     stage.ticks(3)
-    assert stage.held == pytest.approx(HELD / 2) and stage.slot is SlotState.OPEN and stage.is_protected()
+    assert stage.held == pytest.approx(stage.net(QTY / 2)) and stage.slot is SlotState.OPEN and stage.is_protected()
     stage.agrees()
 
 
@@ -503,7 +515,7 @@ def test_f17_a_trade_under_a_second_id_does_not_count(stage: Stage) -> None:
 def test_f17_a_part_under_a_second_id_does_not_count_either(stage: Stage) -> None:
     stage.fault(f.NewIdForOldTrade(times=ALWAYS))
     stage.bought(f.Parts(0.5, on=ENTRY))
-    assert stage.held == pytest.approx(HELD / 2) and stage.is_protected()
+    assert stage.held == pytest.approx(stage.net(QTY / 2)) and stage.is_protected()
     stage.ticks(3)
     is_open_and_safe(stage)
 
@@ -515,7 +527,7 @@ def test_f17_nor_does_it_count_when_its_order_is_long_forgotten(stage: Stage) ->
     stage.ticks(11)
     stage.tick(buy(stage.btc, qty=0.1))
     stage.ticks(3)
-    assert stage.held == pytest.approx(HELD) and stage.is_protected() and stage.state is TradingState.ACTIVE
+    assert stage.held == pytest.approx(stage.net(QTY)) and stage.is_protected() and stage.state is TradingState.ACTIVE
     assert len(stage.broker._by_number) == 2  # of four
     stage.agrees()
 
@@ -593,19 +605,19 @@ def test_f22_a_stop_that_somebody_cancelled_is_put_back(stage: Stage) -> None:
 
 def test_f22_a_trade_by_hand_is_a_break_and_stays_theirs(stage: Stage) -> None:
     stage.bought()
-    stage.venue.trade_by_hand("BTCUSDT", Side.BUY, 0.2)
+    stage.venue.trade_by_hand(stage.named(), Side.BUY, 0.2)
     stage.tick()
     assert any(change.after == TradingState.REDUCING for change in stage.told.changes)
     stage.tick(leave(stage.btc))
     stage.tick()
-    assert stage.slot is None and stage.at_venue() == pytest.approx(0.2 * 0.999, abs=1e-5)
+    assert stage.slot is None and stage.at_venue() == pytest.approx(stage.net(0.2), abs=1e-5)
     stage.agrees()
 
 
 def test_f22_our_coins_sold_by_hand_are_an_outcome_and_free_the_slot(stage: Stage) -> None:
     stage.bought()
     stage.venue.cancel_all()
-    stage.venue.trade_by_hand("BTCUSDT", Side.SELL, 0.0999)
+    stage.venue.trade_by_hand(stage.named(), Side.SELL, stage.net(QTY))
     stage.ticks(2)
     assert [o.cause for o in stage.told.outcomes] == ["by hand"] and stage.state is TradingState.ACTIVE
     is_gone(stage)
@@ -613,11 +625,11 @@ def test_f22_our_coins_sold_by_hand_are_an_outcome_and_free_the_slot(stage: Stag
 
 def test_f22_somebody_elses_trade_beside_a_lost_order_holds_up_nothing(stage: Stage) -> None:
     stage.bought(f.Drop(on=STOP))
-    stage.venue.trade_by_hand("BTCUSDT", Side.BUY, 0.2)
+    stage.venue.trade_by_hand(stage.named(), Side.BUY, 0.2)
     stage.ticks(12)
     assert stage.slot is SlotState.OPEN and len(stage.stops()) == 1 and stage.state is TradingState.ACTIVE
     stage.ticks(2, btc=48_500.0)
-    assert stage.slot is None and stage.at_venue() == pytest.approx(0.2 * 0.999, abs=1e-5)
+    assert stage.slot is None and stage.at_venue() == pytest.approx(stage.net(0.2), abs=1e-5)
     stage.agrees()
 
 
@@ -632,18 +644,18 @@ def test_f22_when_somebody_took_a_part_the_exit_sells_what_is_left_and_the_break
 
 def test_f22_what_nobody_looked_at_shows_when_the_account_is_read(stage: Stage) -> None:
     stage.tick()
-    stage.venue.trade_by_hand("ETHUSDT", Side.BUY, 1.0)
+    stage.venue.trade_by_hand(stage.named(stage.eth), Side.BUY, 1.0)
     stage.read()
     assert stage.state is TradingState.REDUCING
     stage.ticks(3)
     assert stage.latches == {"reconciliation"} and not stage.posts()
 
 
-def test_f22_what_was_held_before_is_counted_and_never_closed(binance: tuple[Server, ccxt.binance]) -> None:
-    server, client = binance
+def test_f22_what_was_held_before_is_counted_and_never_closed(place: AtVenue) -> None:
+    server, client = place
     with virtual_time(client, Stage(server, client, holds={"BTC": 0.2})) as stage:
         stage.bought()
-        assert [qty for _, qty in stage.stops()] == [0.0999]
+        assert [qty for _, qty in stage.stops()] == [stage.net(QTY)]
         stage.tick(leave(stage.btc))
         stage.tick()
         assert stage.slot is None and stage.at_venue() == pytest.approx(0.2)
@@ -655,7 +667,7 @@ def test_f22_what_was_held_before_is_counted_and_never_closed(binance: tuple[Ser
 
 def test_f23_a_stop_that_is_refused_is_tried_three_times_and_then_the_position_is_closed(stage: Stage) -> None:
     stage.bought(f.Refuse(on=STOP, times=3))
-    assert [len(stage.tick() and stage.posts("STOP_LOSS")) for _ in range(3)] == [2, 3, 3]
+    assert [len(stage.tick() and stage.posts("STOP*")) for _ in range(3)] == [2, 3, 3]
     is_gone(stage)
 
 
@@ -676,7 +688,8 @@ def test_f23_a_stop_that_is_touched_and_does_not_fill_is_taken_away_and_the_rest
     stage.ticks(2, btc=48_500.0)
     stage.ticks(2, btc=48_400.0)
     is_gone(stage)
-    assert [o.cause for o in stage.told.outcomes] == ["watch"]
+    (outcome,) = stage.told.outcomes
+    assert outcome.cause in ("watch", "stop did not fill")  # Coinbase says that it was triggered
 
 
 def test_f24_what_a_stop_locks_cannot_be_sold_twice(stage: Stage) -> None:
@@ -685,7 +698,7 @@ def test_f24_what_a_stop_locks_cannot_be_sold_twice(stage: Stage) -> None:
         stage.tick(leave(stage.btc), btc=48_900.0 if asked else None)
     is_gone(stage)
     sold = sum(float(t.qty) for t in stage.venue.trades if t.side is Side.SELL)
-    assert sold == pytest.approx(0.0999)
+    assert sold == pytest.approx(stage.net(QTY))
 
 
 # ---------------------------------------------------------------- balances and prices
@@ -716,19 +729,27 @@ def test_f25_no_balances_are_no_answer_and_nothing_is_flat(stage: Stage, wrong: 
 WRONG = ["0", "-1", "NaN", "Infinity", "", "x", None]
 
 
-@pytest.mark.parametrize("asset", ["USDT", "BTC"])
+def wrong_cash(stage: Stage, free: str | None) -> f.Fault:
+    """Twice the account shows such a balance of its cash, or none."""
+    quote = stage.place.quote
+    return f.NoBalances(quote, times=2) if free == "missing" else f.WrongBalance(quote, free, times=2)
+
+
+@pytest.mark.parametrize("asset", ["cash", "BTC"])
 @pytest.mark.parametrize("free", WRONG)
 def test_f26_an_impossible_balance_closes_nothing(stage: Stage, asset: str, free: str | None) -> None:
-    stage.bought(f.WrongBalance(asset, free, times=2))
+    stage.bought(f.WrongBalance(stage.place.quote if asset == "cash" else asset, free, times=2))
     for _ in range(2):
         stage.read()
     is_open_and_safe(stage)
     assert not stage.posts("MARKET") and not stage.latches
 
 
-@pytest.mark.parametrize("wrong", [f.WrongBalance("USDT", "0"), f.WrongBalance("USDT", None), f.NoBalances("USDT")])
-def test_f26_cash_that_is_suddenly_nothing_stops_entries_until_it_is_there_again(stage: Stage, wrong: f.Fault) -> None:
-    stage.bought(replace(wrong, times=2))
+@pytest.mark.parametrize("free", ["0", None, "missing"])
+def test_f26_cash_that_is_suddenly_nothing_stops_entries_until_it_is_there_again(
+    stage: Stage, free: str | None
+) -> None:
+    stage.bought(wrong_cash(stage, free))
     stage.read()
     assert stage.state is TradingState.REDUCING
     told = stage.tick(buy(stage.eth, qty=1.0))
@@ -740,8 +761,7 @@ def test_f26_cash_that_is_suddenly_nothing_stops_entries_until_it_is_there_again
 
 @pytest.mark.parametrize("free", [*WRONG, "missing"])
 def test_f26_a_session_does_not_begin_with_an_impossible_balance(stage: Stage, free: str | None) -> None:
-    wrong = f.NoBalances("USDT", times=2) if free == "missing" else f.WrongBalance("USDT", free, times=2)
-    stage.fault(wrong)
+    stage.fault(wrong_cash(stage, free))
     told = stage.tick(buy(stage.btc, qty=0.1))
     assert not told.of(Enter) and not stage.posts()
     stage.ticks(2)
@@ -750,22 +770,20 @@ def test_f26_a_session_does_not_begin_with_an_impossible_balance(stage: Stage, f
 
 
 @pytest.mark.parametrize("last", ["NaN", "0", "-1", "", None, "Infinity"])
-def test_f27_a_holding_is_not_taken_over_at_an_impossible_price(
-    binance: tuple[Server, ccxt.binance], last: str | None
-) -> None:
-    server, client = binance
+def test_f27_a_holding_is_not_taken_over_at_an_impossible_price(place: AtVenue, last: str | None) -> None:
+    server, client = place
     with virtual_time(client, Stage(server, client, holds={"BTC": 0.2})) as stage:
-        fields = {"lastPrice": last, "symbol": "BTCUSDT"}
-        stage.fault(f.WrongPrice(fields=fields, times=2))
+        stage.fault(f.WrongPrice(last, times=2))
         stage.ticks(4)
         assert stage.engine.book.equity == pytest.approx(110_000.0)
         stage.agrees()
 
 
-def test_f27_the_price_of_another_symbol_is_not_taken(binance: tuple[Server, ccxt.binance]) -> None:
-    server, client = binance
+def test_f27_the_price_of_another_symbol_is_not_taken(place: AtVenue) -> None:
+    server, client = place
     with virtual_time(client, Stage(server, client, holds={"BTC": 0.2})) as stage:
-        stage.fault(f.WrongPrice(fields={"symbol": "ETHUSDT", "lastPrice": "1"}))
+        other = dict.fromkeys(("symbol", "product_id"), stage.named(stage.eth))
+        stage.fault(f.WrongPrice("1", fields=other))
         stage.ticks(2)
         assert stage.engine.book.equity == pytest.approx(110_000.0)
 
@@ -835,24 +853,24 @@ def test_f31_a_clock_that_is_off_is_set_by_the_venues_and_the_order_sent_once(st
 
 def test_f32_an_exit_waits_for_a_halted_market_behind_its_stop_and_leaves_when_it_opens(stage: Stage) -> None:
     stage.bought()
-    stage.venue.change("BTCUSDT", is_trading=False)
+    stage.venue.change(stage.named(), is_trading=False)
     stage.tick(leave(stage.btc))
     stage.minutes(2)
-    assert stage.at_venue() == pytest.approx(HELD) and stage.is_protected() and not stage.posts("MARKET")
+    assert stage.at_venue() == pytest.approx(stage.net(QTY)) and stage.is_protected() and not stage.posts("MARKET")
     assert {a.reason for a in stage.answers if isinstance(a, Withheld)} == {
-        "BTC/USDT does not trade now: its status is BREAK"
+        f"{stage.btc.symbol} does not trade now: {stage.place.halt}"
     }
-    stage.venue.change("BTCUSDT", is_trading=True)
+    stage.venue.change(stage.named(), is_trading=True)
     stage.ticks(2, btc=49_500.0)
     is_gone(stage)
 
 
 def test_f33_a_coarser_lot_and_tick_do_not_keep_a_position_from_its_stop_or_its_exit(stage: Stage) -> None:
     stage.tick()
-    stage.venue.change("BTCUSDT", lot=Decimal("0.001"), tick=Decimal("10"))
+    stage.venue.change(stage.named(), lot=Decimal("0.001"), tick=Decimal("100"))  # on which no limit of a stop lies
     stage.tick(buy(stage.btc, qty=0.1))
     stage.ticks(2)
-    assert [qty for _, qty in stage.stops()] == [0.099]
+    assert [qty for _, qty in stage.stops()] == [0.099 if stage.place.fee_in_base else 0.1]
     stage.tick(leave(stage.btc))
     stage.ticks(2)
     assert not stage.stops() and stage.at_venue() < 0.001
@@ -876,10 +894,26 @@ def test_f34_an_order_whose_cut_id_cannot_be_found_is_known_by_its_trade(stage: 
 
 @pytest.mark.parametrize("limit", [2, 3])
 def test_f35_pages_are_turned_until_nothing_is_left(stage: Stage, limit: int) -> None:
-    stage.fault(f.ShortPage(limit, times=ALWAYS))
+    stage.fault(f.SmallPages(limit, times=ALWAYS))
     stage.bought(f.Parts(0.2, 0.2, 0.2, 0.2, on=ENTRY), f.Drop(on="GET myTrades", times=4))
     stage.ticks(6)
     is_open_and_safe(stage)
+
+
+def test_f35_rows_that_a_page_loses_are_taken_from_their_order(stage: Stage) -> None:
+    stage.fault(f.ShortPage(1, times=ALWAYS))
+    stage.bought(f.Parts(0.2, 0.2, 0.2, 0.2, on=ENTRY), f.Drop(on="GET myTrades", times=6))
+    stage.minutes(3)
+    is_open_and_safe(stage)
+
+
+def test_f35_lost_order_stands_on_a_later_page(stage: Stage) -> None:
+    stage.fault(f.SmallPages(1, on="GET allOrders", times=ALWAYS))
+    stage.bought(f.Drop(accepted=True, on=ENTRY), f.Gone(times=2), f.Empty(on="GET allOrders", times=2))
+    stage.venue.trade_by_hand(stage.named(), Side.BUY, 0.01)
+    stage.ticks(4)
+    assert stage.slot is SlotState.OPEN and len(stage.posts("LIMIT")) == 1
+    assert [qty for _, qty in stage.stops()] == [pytest.approx(stage.net(QTY))]
 
 
 def test_f35_trades_that_no_list_holds_any_longer_are_taken_from_their_order(stage: Stage) -> None:
@@ -923,7 +957,7 @@ def adopted(stage: Stage) -> None:
 def test_a_deposit_that_nobody_told_of_is_adopted_and_is_no_profit(stage: Stage) -> None:
     stage.bought()
     before = stage.engine.book.unit.value
-    stage.venue.account.held["USDT"] += Decimal(5_000)
+    stage.venue.account.held[stage.place.quote] += Decimal(5_000)
     adopted(stage)
     assert abs(stage.engine.book.unit.value / before - 1.0) < 1e-6
     is_open_and_safe(stage)
@@ -939,7 +973,7 @@ def test_what_left_the_account_is_adopted_as_an_outcome_that_frees_its_slot(stag
 
 def test_what_was_bought_by_hand_is_adopted_as_nothing_of_ours(stage: Stage) -> None:
     stage.bought()
-    stage.venue.trade_by_hand("ETHUSDT", Side.BUY, 1.0)
+    stage.venue.trade_by_hand(stage.named(stage.eth), Side.BUY, 1.0)
     adopted(stage)
     assert stage.engine.book.ours(stage.eth.id).qty == 0.0 and stage.engine.book.held(stage.eth.id) > 0.9
     assert not stage.engine.slots.trade(stage.eth.id)
@@ -948,6 +982,6 @@ def test_what_was_bought_by_hand_is_adopted_as_nothing_of_ours(stage: Stage) -> 
 def test_nothing_is_adopted_where_nobody_disagrees(stage: Stage) -> None:
     stage.bought()
     stage.command(Act.ADOPT)
-    stage.venue.account.held["USDT"] += Decimal(5_000)
+    stage.venue.account.held[stage.place.quote] += Decimal(5_000)
     stage.read()
     assert stage.state is TradingState.REDUCING
