@@ -23,7 +23,8 @@ decisions_app = typer.Typer(no_args_is_help=True, help="Why it traded, and why i
 app.add_typer(data_app, name="data")
 app.add_typer(decisions_app, name="decisions")
 
-RunOption = Annotated[Optional[Path], typer.Option("--run", help="A run's folder; the newest run where none is named.")]  # noqa: UP045
+RUN_HELP = "A run's folder, or a session's data folder; the newest run by default."
+RunOption = Annotated[Optional[Path], typer.Option("--run", help=RUN_HELP)]  # noqa: UP045
 
 
 def main() -> None:
@@ -332,9 +333,7 @@ def why(
 
 @decisions_app.command()
 def verify(
-    run: Annotated[
-        Path | None, typer.Argument(help="A run's folder or a live root; the newest run by default.")
-    ] = None,
+    run: RunOption = None,
     anchor: Annotated[Optional[str], typer.Option(help="A head hash noted elsewhere: catches a cut tail.")] = None,  # noqa: UP045
     config: ConfigOption = None,
 ) -> None:

@@ -152,7 +152,7 @@ def _next_steps(result: Result, stress: Result, picture: Path, other: Path) -> N
     console.print(Rule("What next"))
     for command, what in (
         (f"ffe decisions why {refused} --run {result.folder}", "why one entry was refused, layer by layer"),
-        (f"ffe decisions verify {result.folder}", "that no record was touched"),
+        (f"ffe decisions verify --run {result.folder}", "that no record was touched"),
         (f"ffe replay {result.folder}", "the same run again from its journal: the same bytes"),
         (f"ffe replay {stress.folder}", "the stress run too, outages and all"),
         ("ffe backtest strategies/donchian_breakout.py:DonchianBreakout --symbols AAPL,IBM", "another strategy"),

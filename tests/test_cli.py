@@ -437,7 +437,7 @@ def test_a_picture_that_cannot_be_written_loses_no_record(ffe: Terminal) -> None
         ("replay data", ["data/journal.jsonl is missing"]),
         ("decisions list --run none", ["none: no such folder", "data/runs"]),
         ("decisions list --run data", ["data/decisions.jsonl is missing"]),
-        ("decisions verify data", ["data: no records here"]),
+        ("decisions verify --run data", ["data: no records here"]),
         ("decisions why 1 --run none", ["none: no such folder"]),
         ("decisions list", ["data/runs holds no run yet", "ffe backtest"]),
     ],

@@ -18,10 +18,11 @@ GONE_WITHIN_SECONDS = 5.0
 class Child:
     def __init__(self, task: Task) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "ffe.live.worker", task.model_dump_json(), str(theirs.fileno())]
-        self.process = subprocess.Popen([*command, str(os.getpid())], pass_fds=[theirs.fileno()])
+        command = [sys.executable, "-m", "ffe.live.worker", str(theirs.fileno()), str(os.getpid())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
         self.link = Link(ours)
+        self.link.say(task=task.model_dump_json())  # and not on its command line, which everybody can read
 
     @property
     def pid(self) -> int:

@@ -174,11 +174,15 @@ class Liquidator:
     def _reduce(self, trade: OpenTrade, reason: str) -> None:
         """Close a position as far as that is proven now; what is left of it has its stop when this returns, unless the
         venue refuses it."""
-        id, now = trade.instrument, self.timer.now()
-        if self.held(id) and self._may_exit(id) and self.attempts.may(id, Role.EXIT, now):
+        id, why = trade.instrument, "not proven closed, its stop is put back"
+        if self.held(id) and self.attempts.count(id, Role.EXIT) and not self.out.resting(id):
+            self._cover(trade, why)
+            if self.out.resting(id):
+                return  # an exit was refused, and its stop rests again: the next exit is for the next round
+        if self.held(id) and self._may_exit(id) and self.attempts.may(id, Role.EXIT, self.timer.now()):
             self._exit(trade, reason)
         if self.held(id):
-            self._cover(trade, "not proven closed, its stop is put back")
+            self._cover(trade, why)
 
     def _may_exit(self, id: InstrumentId) -> bool:
         """Whether no exit is on its way, or one that is lost may be repeated: it can close no more than is ours, or the

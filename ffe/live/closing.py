@@ -321,7 +321,8 @@ class Look:
         except NoReading as error:
             return Remainder({}, 0, str(error))
         orders = OrdersOut(self._ids)
-        coming = [flight for trade in left.trades() for flight in trade.flights if flight.role is Role.ENTRY]
+        here = [trade for trade in left.trades() if universe[trade.instrument].venue == connector.venue]
+        coming = [flight for trade in here for flight in trade.flights if flight.role is Role.ENTRY]
         open_ = sum(orders.is_ours(order.id) for order in reading.orders)
         return Remainder(self._held(connector.venue, left, reading), open_ + len(coming), "")
 

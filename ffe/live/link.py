@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from select import select
@@ -29,6 +30,7 @@ class Link:
         self.end = end
         self.is_open = True
         self._unread, self._unsent = b"", bytearray()
+        self._messages: deque[Said] = deque()  # that have arrived and were not read
         end.setblocking(True)
 
     def fileno(self) -> int:
@@ -62,13 +64,15 @@ class Link:
 
     def heard(self) -> list[Said]:
         """The messages that have arrived; it does not wait for any."""
-        data = self._arrived()
-        return [] if data is None else self._messages(data)
+        if (data := self._arrived()) is not None:
+            self._take_in(data)
+        return [*self._taken()]
 
     def rest(self) -> Iterator[Said]:
         """Everything that has arrived, to the last byte: a process's last messages are older than its end."""
         while self.is_open and (data := self._arrived()) is not None:
-            yield from self._messages(data)
+            self._take_in(data)
+        yield from self._taken()
 
     def _arrived(self) -> bytes | None:
         """What can be read now; None where the other end is there and has sent nothing."""
@@ -81,17 +85,23 @@ class Link:
 
     def listen(self) -> Iterator[Said]:
         """Every message, until the other end is gone; it waits, as long as the socket's timeout allows."""
+        yield from self._taken()
         while self.is_open:
             try:
-                data = self.end.recv(1 << 16)
+                self._take_in(self.end.recv(1 << 16))
             except OSError:
-                data = b""
-            yield from self._messages(data)
+                self._take_in(b"")
+            yield from self._taken()
 
-    def _messages(self, data: bytes) -> list[Said]:
+    def _taken(self) -> Iterator[Said]:
+        """One by one: what a reader leaves is there for the next."""
+        while self._messages:
+            yield self._messages.popleft()
+
+    def _take_in(self, data: bytes) -> None:
         self.is_open = self.is_open and bool(data) and len(self._unread) < MOST
         *lines, self._unread = (self._unread + data).split(b"\n")
-        return [message for line in lines for message in _read(line)]
+        self._messages += [message for line in lines for message in _read(line)]
 
     def close(self) -> None:
         self.is_open = False

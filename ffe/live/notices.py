@@ -48,7 +48,16 @@ UNPROTECTED_AFTER: Nanos = 2 * SECOND
 NO_PRICE_AFTER: Nanos = 30 * SECOND
 SILENT_AFTER: Nanos = 10 * SECOND
 AGAIN_EVERY: Nanos = 30 * SECOND
-BY_US = frozenset({"makes way for an exit", "makes way for a successor", "as asked", "COLLAR", "its trade has ended"})
+BY_US = frozenset(
+    {
+        "makes way for an exit",
+        "makes way for a successor",
+        "as asked",
+        "COLLAR",
+        "its trade has ended",
+        "LINKED_TRADE_CLOSED",
+    }
+)
 WORSE = frozenset({"open", "half_open", "halted", "reducing", "disabled", "unknown"})
 
 

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -30,7 +31,7 @@ from ffe.live.connect import connectors
 from ffe.live.control import listen
 from ffe.live.jobs import Jobs
 from ffe.live.life import Life
-from ffe.live.link import Link, Said
+from ffe.live.link import Json, Link, Said
 from ffe.live.locks import locked
 from ffe.live.oversight import Oversight
 from ffe.live.permit import Permit
@@ -45,11 +46,19 @@ TICK_SECONDS = 0.05
 VERIFIED_WITHIN_SECONDS = 10.0  # how long a regular end looks whether what stays open is protected
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """The newest status of an engine, and when it came."""
+
+    status: Said = field(default_factory=dict)
+    at: float | None = None
+
+
 class Supervisor:
     def __init__(self, task: Task, settings: Settings, say: Callable[[str], None]) -> None:
         self.place, self._echo = Place(settings.data_folder, task), say
         self.permit, self.oversight, self.jobs = Permit(settings.data_folder), Oversight(), Jobs()
-        self.status: Said = {}
+        self.word = Word()
         self._engine: Child | None = None
         self._dying: Child | None = None  # the newest that was killed
         self._clients: dict[int, Link] = {}  # by the numbers of their requests
@@ -130,7 +139,7 @@ class Supervisor:
                 read = partial(_trades, self.place.folder)
                 self._start(read, lambda r: self.oversight.commands.trades_read(*r, time.monotonic()))
             case Do.CLOSE:
-                self._work_on(what, partial(closing.close_all, self.place, self._progress), self.oversight.closed)
+                self._work_on(what, partial(closing.close_all, self.place, self._progress), self._closed)
             case Do.SECURE:
                 goes_on = self._ends.goes_on(None)
                 work = partial(closing.secure, self.place, True, goes_on, self._progress)
@@ -164,6 +173,11 @@ class Supervisor:
 
         self.jobs.start(whole, lambda report: self.do(then(report, time.monotonic())), broke)
 
+    def _closed(self, report: Report, now: float) -> Iterable[Action]:
+        if report.is_good:
+            self._set(trades=[])  # as the venues show
+        return self.oversight.closed(report, now)
+
     def _progress(self, text: str) -> None:
         """From any thread."""
         self.jobs.post(lambda: self.do(self.oversight.progress(text)))
@@ -187,10 +201,10 @@ class Supervisor:
 
     def _take_in(self, message: Said, now: float) -> None:
         if isinstance(status := message.get("status"), dict):
-            self.status = status
+            self.word = Word(status, now)
             self.do(self.oversight.engine_status(str(status.get("state")), str(status.get("why") or "")))
         if "life" in message:
-            self.status = {**self.status, "life": message["life"]}
+            self._set(life=message["life"])
             log.info("%s", message["life"])
         if "farewell" in message:
             log.info("the engine's own word: %s", message["farewell"])
@@ -204,7 +218,11 @@ class Supervisor:
             self._unregister(self._engine.link)
             self._engine.link.close()
         self._engine = None
-        self.status = {**self.status, "life": Life.STOPPED}
+        self._set(life=Life.STOPPED)
+
+    def _set(self, **known: Json) -> None:
+        """What is known better here than by the engine's word, which is as old as it was."""
+        self.word = replace(self.word, status={**self.word.status, **known})
 
     # ------------------------------------------------------------ requests
 
@@ -255,11 +273,11 @@ class Supervisor:
         """The status: the engine's newest word with its age, and what is known here."""
         now, stop = time.monotonic(), self.oversight.stop
         return {
-            **self.status,
+            **self.word.status,
             **({} if self._engine else {"obstacles": ["no engine runs"]}),
             "is_latched": not self.permit.is_given,
             "engine": self._engine.pid if self._engine else None,
-            "age_seconds": now - self.oversight.heard_at if self.status else None,
+            "age_seconds": None if self.word.at is None else now - self.word.at,
             "is_closing": self.oversight.job is Do.CLOSE,
             "stop_seconds": now - stop.since if stop else None,
             "remainder": stop.seen.text() if stop and stop.seen else None,

@@ -63,11 +63,12 @@ class Parts:
 
 
 def main() -> None:
-    task, link = Task.model_validate_json(sys.argv[1]), Link(socket.socket(fileno=int(sys.argv[2])))
-    _die_with(int(sys.argv[3]))
+    link = Link(socket.socket(fileno=int(sys.argv[1])))
+    _die_with(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and says what is to be done
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log_to()
+    task = Task.model_validate_json(str(next(link.listen())["task"]))
     try:
         trade(task, link)
     except FfeError as error:

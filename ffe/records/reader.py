@@ -55,7 +55,9 @@ def lines(path: Path) -> Iterator[tuple[str, Line]]:
             try:
                 yield where, as_line(loads(text))
             except ValueError as error:
-                raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify {path}") from None
+                raise Tampered(
+                    f"{where}: {error}. See what else was changed: ffe decisions verify --run {path}"
+                ) from None
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -64,7 +66,7 @@ def records(path: Path) -> Iterator[Record]:
         try:
             yield Record(*decode_decision(text), where)
         except ValueError as error:
-            raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify {path}") from None
+            raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify --run {path}") from None
 
 
 def _record_texts(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -90,7 +90,9 @@ def head_of(folder: Path) -> _Head:
         if second is not None and as_line(loads(second[1])).prev != digest(text):
             raise ValueError("the next line carries another hash than this one's")
     except ValueError as error:
-        raise Tampered(f"{where}: {_said(error)}. See what else was changed: ffe decisions verify {folder}") from None
+        raise Tampered(
+            f"{where}: {_said(error)}. See what else was changed: ffe decisions verify --run {folder}"
+        ) from None
     return head
 
 

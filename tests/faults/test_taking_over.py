@@ -91,10 +91,11 @@ def take_over(stage: Stage) -> None:
 
 
 def other(stage: Stage, left: Left) -> CcxtBroker | OandaBroker:
-    past = left.past(stage.broker.venue, left.book(stage.universe, 30))
+    book = left.book(stage.universe, 30)
+    past = left.past(stage.broker.venue, book)
     if isinstance(stage, stage_oanda.Stage):
         return OandaBroker(stage.universe, VENUE, stage.client, stage.clock, past)
-    since = left.since(stage.now)
+    since = left.since(stage.now, stage_spot.COINS, book)
     return CcxtBroker(stage.universe, stage_spot.COINS, stage.client, lambda: stage.now, since, past)
 
 

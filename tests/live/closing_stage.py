@@ -41,6 +41,7 @@ from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
 from tests.story.scene import buy
 from tests.venues.server import Server
 
+LONGEST: Nanos = 15 * MINUTE  # that any closing here may take
 DUST = 5.0  # less than this, in the account's currency, no venue here takes
 
 
@@ -85,6 +86,7 @@ class Scene:
         self.naked = self.longest_naked = 0
         self.closings = 0
         self.on_sleep: Callable[[], None] = lambda: None
+        self.ends = self.now + LONGEST
 
     # what a venue must give
     now: Nanos
@@ -115,6 +117,7 @@ class Scene:
         self.pass_time(nanos)
         self.naked = self.naked + nanos if is_naked else 0
         self.longest_naked = max(self.longest_naked, self.naked)
+        assert self.now < self.ends, f"it never ends: {self.said[-5:]}"
         self.on_sleep()
 
     def is_covered(self, id: InstrumentId) -> bool:
@@ -160,8 +163,9 @@ class AtBinance(Scene):
         _ = self.venue.orders  # what is late and due by now arrives
 
     def broker(self, left: Left) -> CcxtBroker:
-        past = left.past(COINS, left.book(self.universe, 1))
-        return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, left.since(self.now), past)
+        book = left.book(self.universe, 1)
+        since, past = left.since(self.now, COINS, book), left.past(COINS, book)
+        return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, since, past)
 
     def reader_broker(self) -> CcxtBroker:
         return CcxtBroker(self.universe, COINS, self.stage.client, lambda: self.now, self.now)

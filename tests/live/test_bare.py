@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from ffe.live.client import ask
 from ffe.model import Act
-from tests.live.street import Session, Street, session
+from tests.live.street import CoinbaseStreet, Session, Street, session
+from tests.live.test_oanda import PAIR, OandaStreet
+from tests.live.test_oanda import street as oanda_street
 from tests.venues import faults as f
+from tests.venues import oanda_faults as o
 from tests.venues.venue import Venue
 
 LONGEST = 5.0  # seconds without a stop
@@ -31,6 +34,7 @@ ROLES = ("entry", "stop", "exit", "cancel")
 FAULTS = ("lost", "answer lost", "429", "503", "page", "no status", "prices dead", "account dead", "halted")
 
 MANY = "[watch]\nday_loss_ratio = 0.9"  # the fees of so many trades are no loss of a day
+CLOSE = o.On("PUT", f"{o.ACCOUNT}/trades/{{tradeSpecifier}}/close")
 ON = {"entry": "POST order LIMIT", "stop": "POST order STOP*", "exit": "POST order MARKET", "cancel": "DELETE order"}
 
 
@@ -79,6 +83,10 @@ class Place(ABC):
     @abstractmethod
     def takes_orders(self) -> bool:
         """Whether no fault that lasts keeps orders away now."""
+
+    def healed_at(self) -> float:
+        """When it takes orders again."""
+        return 0.0
 
     @abstractmethod
     def heal(self) -> None:
@@ -154,6 +162,9 @@ class Spot(Place):
     def takes_orders(self) -> bool:
         return time.monotonic() >= self.blocked_until
 
+    def healed_at(self) -> float:
+        return self.blocked_until
+
     def heal(self) -> None:
         self.venue.faults = []
 
@@ -171,7 +182,80 @@ def binance(folder: Path) -> Iterator[tuple[Place, Session]]:
         yield Spot(street, "BTCUSDT"), live
 
 
-PLACES = {"binance": binance}
+@contextmanager
+def coinbase(folder: Path) -> Iterator[tuple[Place, Session]]:
+    with CoinbaseStreet(folder, MANY) as street, session(street, "HoldsAtOnce", symbols="BTC/USD") as live:
+        yield Spot(street, "BTC-USD"), live
+
+
+class AtOanda(Place):
+    """An exit leaves the stop where it is, and nothing has to be cancelled."""
+
+    ROLE_ON: ClassVar = {"entry": o.POST_ORDER, "stop": o.PROTECT, "exit": CLOSE}
+    roles = ("entry", "stop", "exit")
+
+    def __init__(self, street: OandaStreet) -> None:
+        self.street, self.venue = street, street.at_oanda
+        self.blocked_until = 0.0
+
+    def inject(self, role: str, kind: str, seconds: float) -> None:
+        self.heal()
+        on, now = self.ROLE_ON[role], time.time_ns()
+        window = (now, now + int((seconds + 4.0) * 1e9))  # the order follows within seconds
+        lost = o.NoReply(on, drops=True)
+        match kind:
+            case "lost" | "no status":
+                self.venue.script(lost)
+            case "answer lost":
+                self.venue.script(o.NoReply(on, accepted=True, drops=True))
+            case "429":
+                self.venue.script(o.HttpError(on, 429, retry_after=2))
+            case "503":
+                self.venue.script(o.HttpError(on, 503))
+            case "page":
+                self.venue.script(o.Garbled(on))
+            case "prices dead":
+                self.venue.script(lost, o.HttpError(o.PRICING.during(*window), 503))
+            case "account dead":
+                dead = (o.SUMMARY, o.OPEN_POSITIONS, o.SINCE_ID)
+                self.venue.script(lost, *(o.NoReply(each.during(*window)) for each in dead))
+            case "halted":
+                self.venue.script(o.MarketClosed(o.ANY.during(*window)))
+                self.blocked_until = time.monotonic() + seconds + 4.0
+
+    def is_bare(self) -> bool:
+        stops = [order for order in list(self.venue.orders.values()) if order.state == "PENDING"]
+        covered = {order.trade for order in stops if order.type == "STOP_LOSS"}
+        return any(trade.units and trade.id not in covered for trade in list(self.venue.trades.values()))
+
+    def is_flat(self) -> bool:
+        return not self.venue.held(PAIR)
+
+    def takes_orders(self) -> bool:
+        return time.monotonic() >= self.blocked_until
+
+    def healed_at(self) -> float:
+        return self.blocked_until
+
+    def heal(self) -> None:
+        self.venue.faults.clear()
+        self.venue._seen.clear()
+
+    def entries(self) -> int:
+        orders = [order for order in list(self.venue.orders.values()) if order.type == "MARKET"]
+        return sum(order.wire().get("positionFill") == "OPEN_ONLY" for order in orders)
+
+
+@contextmanager
+def oanda(folder: Path) -> Iterator[tuple[Place, Session]]:
+    with oanda_street(folder) as street:
+        settings = street.folder / "ffe.toml"
+        settings.write_text(settings.read_text() + "[controls]\nrepeats = 10000\nduplicate_seconds = 0.001\n" + MANY)
+        with session(street, "HoldsAtOnce", "--interval", "5s", symbols="EUR/USD") as live:
+            yield AtOanda(street), live
+
+
+PLACES = {"binance": binance, "coinbase": coinbase, "oanda": oanda}
 
 
 # ---------------------------------------------------------------- rounds
@@ -206,7 +290,7 @@ def rounds(place: Place, live: Session, watch: Watch, cases: list[tuple[str, str
         watch.begin()
         place.inject(role, kind, seconds)
         close_all(live)
-        deadline = time.monotonic() + 120.0  # an open breaker keeps entries away for a minute
+        deadline = time.monotonic() + 260.0  # an open breaker keeps entries away for minutes
         while time.monotonic() < deadline and not (place.entries() > entries and is_safe(live.status())):
             time.sleep(0.1)
         assert place.entries() > met, f"{role} {kind}: nothing was bought again\n{live.said[-3000:]}"
@@ -246,6 +330,45 @@ def test_no_position_is_bare_for_longer_than_five_seconds(
         print(f"\n{where}, seed {seed}: {len(found)} rounds, the longest bare {rows[0][1]:.2f} s")
         print("\n".join(f"  {name:28} {bare:5.2f} s" for name, bare in rows[:8]))
     assert max(found.values()) <= LONGEST, rows[:5]
+
+
+# ---------------------------------------------------------------- the emergency stop in the same product
+
+
+def stopped(place: Place, live: Session, role: str, kind: str, seconds: float) -> float:
+    """Press while the next order of this role is about to meet a fault; seconds from then, or from when the venue takes
+    orders again, until it shows flat."""
+    place.inject(role, kind, seconds)
+    entries, begun, flat_at = None, time.monotonic(), None
+    with closing(ask(live.data, Act.EMERGENCY_STOP)) as answers:
+        for answer in answers:
+            if entries is None:  # the first word is the latch
+                entries = place.entries()
+            if answer.get("done"):
+                assert place.is_flat(), f"{role} {kind}: done, and it is not flat"
+                flat_at = time.monotonic()
+    assert flat_at is not None and place.entries() == entries, f"{role} {kind}: an entry after the latch"
+    return flat_at - max(begun, place.healed_at())
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("where", list(PLACES))
+def test_emergency_stop_is_flat_within_ten_seconds_of_the_venue_taking_orders(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = dict[str, float]()
+    with PLACES[where](tmp_path) as (place, live):
+        for role in [role for role in place.roles if role in ("exit", "cancel")]:
+            for kind in FAULTS:
+                settle(place, live)
+                found[f"{role} × {kind}"] = stopped(place, live, role, kind, seconds=5.0)
+                place.heal()
+                assert [answer.get("done") for answer in ask(live.data, Act.RE_ARM)][-1]
+    with capsys.disabled():
+        rows = sorted(found.items(), key=lambda row: -row[1])
+        print(f"\n{where}: {len(found)} stops, 0 entries after the latch, the longest until flat {rows[0][1]:.2f} s")
+        print("\n".join(f"  {name:28} {seconds:5.2f} s" for name, seconds in rows[:5]))
+    assert max(found.values()) <= FLAT_WITHIN, rows[:5]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
+from itertools import pairwise
 
 import ccxt
 import pytest
@@ -23,6 +24,7 @@ from tests.venues.faults import (
     Invisible,
     NoBalances,
     Page,
+    RateLimited,
     Refuse,
     ServerError,
     Vanished,
@@ -125,10 +127,10 @@ def test_stop_whose_answer_is_lost_is_not_placed_twice(binance: Binance) -> None
 
 
 def test_stop_that_is_listed_late_is_not_placed_twice(binance: Binance) -> None:
-    """A venue may not list at once what it has taken."""
-    with at_binance(binance) as scene:
+    """A venue may not list at once what it has taken; a second one would lock coins that are not ours."""
+    with at_binance(binance, holds={"BTC": 0.2}) as scene:
         scene.venue.faults = [Drop(on=MARKET), Drop(on=STOP, accepted=True), Invisible(on=STOP, lasts=SECOND // 2)]
-        scene.close()
+        scene.liquidator().close()
         assert len(scene.posts("STOP_LOSS")) == 1 and scene.is_flat() and not scene.venue.open_orders()
 
 
@@ -160,8 +162,34 @@ def test_exit_that_is_refused_leaves_its_stop_at_the_venue_between_the_tries(bin
         scene.venue.faults = [Refuse(on=MARKET, times=4)]
         took = scene.close()
         assert scene.longest_naked == 0 and len(scene.posts("STOP_LOSS")) == 4
-        gaps = [b - a for a, b in zip(scene.posts("MARKET"), scene.posts("MARKET")[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(scene.posts("MARKET"))]
         assert min(gaps) >= SECOND and max(gaps) <= 4 * SECOND and took <= 15 * SECOND
+
+
+def test_venue_that_wants_no_orders_is_obeyed_as_it_said(binance: Binance) -> None:
+    with at_binance(binance) as scene:
+        scene.venue.faults = [RateLimited(retry_after=3, on=MARKET, times=3)]
+        scene.close()
+        posts = scene.posts("MARKET")
+        gaps = [(later - before) / SECOND for before, later in pairwise(posts)]
+        assert len(gaps) == 3 and all(3.0 <= gap <= 4.5 for gap in gaps), gaps
+        assert scene.longest_naked <= NAKED
+
+
+def test_market_that_does_not_trade_keeps_its_stop(binance: Binance) -> None:
+    with at_binance(binance) as scene:
+        scene.venue.change("BTCUSDT", is_trading=False)
+        one, began = scene.liquidator(), scene.now
+        while scene.now < began + 30 * SECOND:
+            assert not one.is_closed()
+            one.timer.sleep(SECOND)
+        assert scene.longest_naked == 0 and scene.is_covered(BTC) and "DELETE BTC" not in scene.sequence()
+        assert any("does not trade now" in text for text in scene.said)
+        scene.venue.change("BTCUSDT", is_trading=True)
+        reopened = scene.now
+        while not one.is_closed():
+            one.timer.sleep(SECOND // 2)
+        assert scene.is_flat() and scene.now - reopened <= 10 * SECOND
 
 
 def test_exit_is_not_repeated_while_an_earlier_one_may_be_on_its_way(binance: Binance) -> None:

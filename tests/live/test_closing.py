@@ -27,6 +27,7 @@ from ffe.records.encode import Stamp, encode_value
 from ffe.records.journal import LiveJournal
 from ffe.records.verify import verify
 from tests.live.closing_stage import AtBinance, at_binance, head_of
+from tests.story.scene import buy
 from tests.venues.faults import Drop, Refuse, ServerError
 from tests.venues.matching import Kind, Order, Side, exact
 from tests.venues.server import Server
@@ -349,6 +350,14 @@ def test_everything_is_done_only_when_the_venue_shows_flat(binance: Binance, tmp
         assert folder.scene.is_flat() and not folder.venue.open_orders()
 
 
+def test_everything_is_not_done_while_an_order_rests(binance: Binance, tmp_path: Path) -> None:
+    with folder_at(binance, tmp_path) as folder:
+        folder.scene.close()
+        rest(folder, "SOLUSDT", Side.BUY, 10.0, 90.0)
+        folder.venue.faults = [Drop(on="DELETE order", times=6)]
+        assert folder.everything().is_good and not folder.venue.open_orders()
+
+
 def test_everything_needs_the_accounts_id(binance: Binance, tmp_path: Path) -> None:
     with folder_at(binance, tmp_path) as folder:
         for wrong in ("", "key", ACCOUNT[:-1], ACCOUNT.upper()):
@@ -373,6 +382,16 @@ def test_look_shows_positions_and_orders_and_sends_nothing(binance: Binance, tmp
         left = Look(folder.place)()
         assert left.held == pytest.approx({"coins:BTC/USDT": 0.0999, "coins:ETH/USDT": 1.998})
         assert left.orders == 2 and not left.unknown and folder.sent() == []
+
+
+def test_entry_that_is_under_way_is_something_that_is_left(binance: Binance, tmp_path: Path) -> None:
+    """It can still fill: no position shows it, and no order rests."""
+    with folder_at(binance, tmp_path) as folder:
+        folder.scene.stage.fault(Drop(on="POST order LIMIT"))
+        folder.scene.stage.tick(buy(folder.scene.stage.eth, qty=2.0))
+        folder.write_journal()
+        left = Look(folder.place)()
+        assert left.orders == 2 and set(left.held) == {"coins:BTC/USDT"}
 
 
 def test_look_shows_flat_when_the_venue_does(binance: Binance, tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ def test_line_that_is_no_object_is_skipped(pair: tuple[Link, Link]) -> None:
     assert theirs.heard() == [{"act": "end"}] and theirs.is_open
 
 
+def test_what_a_reader_leaves_is_there_for_the_next(pair: tuple[Link, Link]) -> None:
+    """An engine reads its task, and what came behind it is read by another thread."""
+    ours, theirs = pair
+    for n in range(3):
+        ours.say(n=n)
+    assert next(theirs.listen()) == {"n": 0} and next(theirs.listen()) == {"n": 1}
+    assert theirs.heard() == [{"n": 2}]
+
+
 def test_reading_an_idle_link_returns_at_once(pair: tuple[Link, Link]) -> None:
     assert pair[1].heard() == [] and pair[1].is_open
     assert list(pair[1].rest()) == [] and pair[1].is_open

@@ -688,6 +688,21 @@ def test_stop_that_comes_while_positions_are_secured_closes_them_afterwards(case
     assert case.done(asker) is True and case.left_with == 1
 
 
+def test_session_does_not_end_while_a_closing_that_broke_waits_for_its_next_try(case: Case) -> None:
+    for _ in range(5):
+        case.take(case.machine.engine_ended(1, case.now))
+    case.wait(TICK)
+    case.ask(Act.EMERGENCY_STOP)
+    case.take(case.machine.latched("", case.now))
+    case.take(case.machine.secured(Report(False, ("hurried",)), case.now))
+    case.wait(TICK)
+    case.take(case.machine.broke(Do.CLOSE, "ValueError: a bug", case.now))
+    case.wait(4.0)
+    assert case.left_with is None
+    case.wait(2.0)
+    assert case.count(Do.CLOSE) == 2 and case.left_with is None
+
+
 def test_look_before_an_end_that_breaks_is_tried_again(case: Case) -> None:
     case.take(case.machine.engine_ended(0, case.now))
     case.wait(TICK)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from ffe.config import Settings
-from ffe.live.actions import Announce, Do, Leave, Look, Reply
+from ffe.live import child
+from ffe.live.actions import Announce, Do, Leave, Look, Reply, Report
 from ffe.live.jobs import Jobs
 from ffe.live.link import Link
-from ffe.live.supervisor import Ends, Supervisor, note
+from ffe.live.supervisor import Ends, Supervisor, Word, note
 from ffe.live.task import Task
 from ffe.model import Act
 
@@ -109,6 +112,36 @@ def test_queued_work_keeps_its_order(jobs: Jobs) -> None:
     assert did == ["give", "take away", "told"]
 
 
+def test_killed_engine_is_waited_for_before_anything_is_closed(supervisor: Supervisor) -> None:
+    """It wrote the journal, and may still be sending."""
+    did: list[str] = []
+
+    class Dying:
+        def wait(self) -> None:
+            time.sleep(0.05)
+            did.append("it is dead")
+
+    def work() -> Report:
+        did.append("closing")
+        return Report(True, ())
+
+    supervisor._dying = Dying()  # type: ignore[assignment]
+    supervisor._work_on(Do.CLOSE, work, lambda report, now: did.append("told") or ())  # type: ignore[func-returns-value]
+    until(supervisor, lambda: len(did) == 3)
+    assert did == ["it is dead", "closing", "told"]
+
+
+def test_engine_that_does_not_die_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs may hold a killed process; what it holds sends nothing."""
+    monkeypatch.setattr(child, "GONE_WITHIN_SECONDS", 0.1)
+    one = child.Child.__new__(child.Child)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as one.process:
+        began = time.monotonic()
+        one.wait()
+        assert time.monotonic() - began < 2.0 and one.ended() is None
+        one.process.kill()
+
+
 # ---------------------------------------------------------------- the permit
 
 
@@ -144,7 +177,7 @@ def test_latch_that_cannot_be_kept_is_told(supervisor: Supervisor, monkeypatch: 
 
 def test_status_is_answered_at_once_and_says_how_old_the_engines_word_is(supervisor: Supervisor) -> None:
     theirs, ours = client(supervisor)
-    supervisor.status, supervisor.oversight.heard_at = {"state": "active", "obstacles": []}, time.monotonic() - 7.0
+    supervisor.word = Word({"state": "active", "obstacles": []}, time.monotonic() - 7.0)
     supervisor._answer(ours, {"act": "status"})
     (status,) = theirs.heard()
     assert status["state"] == "active" and 6.9 < float(str(status["age_seconds"])) < 9.0
@@ -153,6 +186,22 @@ def test_status_is_answered_at_once_and_says_how_old_the_engines_word_is(supervi
 
 def test_status_before_the_engines_first_word_has_no_age(supervisor: Supervisor) -> None:
     assert supervisor.told()["age_seconds"] is None
+
+
+def test_word_of_an_engine_that_was_started_anew_is_as_old_as_it_was(supervisor: Supervisor) -> None:
+    supervisor.word = Word({"state": "active"}, time.monotonic() - 60.0)
+    supervisor.oversight.heard_at = time.monotonic()
+    supervisor._forget_engine()
+    status = supervisor.told()
+    assert float(str(status["age_seconds"])) > 59.0 and status["life"] == "stopped"
+
+
+def test_position_that_was_closed_from_here_is_shown_no_longer(supervisor: Supervisor) -> None:
+    supervisor.word = Word({"trades": [{"slot": 0}]}, 1.0)
+    supervisor.do(supervisor._closed(Report(False, ("NOT KNOWN",)), 2.0))
+    assert supervisor.told()["trades"]
+    supervisor.do(supervisor._closed(Report(True, ("flat",)), 3.0))
+    assert supervisor.told()["trades"] == []
 
 
 def test_replies_go_to_who_asked_and_no_further_than_their_end(supervisor: Supervisor) -> None:
