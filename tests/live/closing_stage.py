@@ -35,9 +35,10 @@ from ffe.records.encode import Json, canonical, encode_value, loads
 from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
 from ffe.session import Session
-from tests.faults import stage_oanda, stage_spot
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
+from tests.faults.stage_oanda import Stage as OandaStage
 from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
+from tests.faults.stage_spot import Stage as SpotStage
 from tests.story.scene import buy
 from tests.venues.server import Server
 
@@ -147,7 +148,7 @@ class Scene:
 
 
 class AtBinance(Scene):
-    def __init__(self, stage: stage_spot.Stage) -> None:
+    def __init__(self, stage: SpotStage) -> None:
         self.stage, self.venue = stage, stage.venue
         stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
         self.foreign = {i.base: stage.at_venue(i.base) - stage.engine.book.ours(i.id).qty for i in stage.universe}
@@ -192,7 +193,7 @@ class AtBinance(Scene):
 
 
 class AtOanda(Scene):
-    def __init__(self, stage: stage_oanda.Stage) -> None:
+    def __init__(self, stage: OandaStage) -> None:
         self.stage, self.venue = stage, stage.venue
         super().__init__(stage.universe, "USD", stage.engine.save())
         self.begun = len(self.venue.requests)
@@ -232,7 +233,7 @@ def at_binance(
 ) -> Iterator[AtBinance]:
     """An engine has bought these coins, each behind its stop, and is gone."""
     server, client = binance
-    with virtual_time(client, stage_spot.Stage(server, client, holds=holds)) as stage:
+    with virtual_time(client, SpotStage(server, client, holds=holds)) as stage:
         stage.tick()
         qty = {"btc": 0.1, "eth": 2.0, "sol": 50.0}
         for coin in coins or ("btc",):
