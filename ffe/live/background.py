@@ -25,6 +25,21 @@ Work = Callable[[], None]
 Sent = tuple[Order, Nanos]
 
 
+class Due:
+    """Something that is done every so many seconds of a clock, first after a while."""
+
+    def __init__(self, every: float, clock: Callable[[], float], first: float = 0.0) -> None:
+        self._every, self._clock, self._at = every, clock, clock() + first
+
+    def is_due(self) -> bool:
+        """Whether it is to be done now; then the next time is so many seconds from now."""
+        now = self._clock()
+        if now < self._at:
+            return False
+        self._at = now + self._every
+        return True
+
+
 class BackgroundBroker:
     """The broker's own port; wake is called from the thread whenever answers have come. The account is read every so
     many seconds of the clock, on quiet days too."""
@@ -38,8 +53,7 @@ class BackgroundBroker:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.broker, self._wake = broker, wake
-        self._read_every, self._clock, self._read_at = read_every, clock, clock() + read_every
-        self._look_every, self._look_at = look_every, clock()
+        self._looks, self._reads = Due(look_every, clock), Due(read_every, clock, read_every)
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True for each thing to do; False: no more
         self._first: deque[Sent] = deque()  # what reduces risk
         self._entries: deque[Sent] = deque()
@@ -72,8 +86,7 @@ class BackgroundBroker:
         self._bell.put(True)
 
     def work(self, market: Bars | Quotes | Heartbeat) -> None:
-        if self._clock() >= self._look_at:
-            self._look_at = self._clock() + self._look_every
+        if self._looks.is_due():
             self._ask(None, lambda: self._look(market))
 
     def _ask(self, about: Query | None, ask: Work) -> None:
@@ -96,8 +109,7 @@ class BackgroundBroker:
     def _look(self, market: Bars | Quotes | Heartbeat) -> None:
         """Ask what has happened; and now and then read the account: a trade by hand makes no fill of ours."""
         self.broker.work(market)
-        if self._clock() >= self._read_at:
-            self._read_at = self._clock() + self._read_every
+        if self._reads.is_due():
             self.broker.send(Query(self.venue, None), market.time)
 
     def _run(self) -> None:

@@ -175,13 +175,13 @@ class Liquidator:
         """Close a position as far as that is proven now; what is left of it has its stop when this returns, unless the
         venue refuses it."""
         id, why = trade.instrument, "not proven closed, its stop is put back"
-        if self.held(id) and self.attempts.count(id, Role.EXIT) and not self.out.resting(id):
+        if self._sellable(id) and self.attempts.count(id, Role.EXIT) and not self.out.resting(id):
             self._cover(trade, why)
             if self.out.resting(id):
                 return  # an exit was refused, and its stop rests again: the next exit is for the next round
-        if self.held(id) and self._may_exit(id) and self.attempts.may(id, Role.EXIT, self.timer.now()):
+        if self._sellable(id) and self._may_exit(id) and self.attempts.may(id, Role.EXIT, self.timer.now()):
             self._exit(trade, reason)
-        if self.held(id):
+        if self._sellable(id):
             self._cover(trade, why)
 
     def _may_exit(self, id: InstrumentId) -> bool:
@@ -192,7 +192,7 @@ class Liquidator:
         return all(out.is_lost(now) and (is_safe or now >= out.sent + horizon) for out in self.out.of(id, Role.EXIT))
 
     def _exit(self, trade: OpenTrade, reason: str) -> None:
-        id, held, now = trade.instrument, self.held(trade.instrument), self.timer.now()
+        id, held, now = trade.instrument, self._sellable(trade.instrument), self.timer.now()
         made = self._exits.exit(id, trade.slot, held, self.holdings.book, reason, now)
         if made is None:
             return
@@ -226,7 +226,7 @@ class Liquidator:
         for out in self.out.of(id, Role.PROTECT):
             if out.status is not OutStatus.WORKING:
                 self._ask(out)
-        resting, least = self.out.resting(id), abs(self.held(id)) - self.broker.universe[id].lot / 2.0
+        resting, least = self.out.resting(id), abs(self._sellable(id)) - self.broker.universe[id].lot / 2.0
         if resting is not None and resting.ticket.qty >= least:
             return
         is_lost = all(out.is_lost(now) for out in self.out.of(id, Role.PROTECT) if out is not resting)
@@ -234,7 +234,7 @@ class Liquidator:
             self._protect(trade, resting, why)
 
     def _protect(self, trade: OpenTrade, resting: OrderOut | None, why: str) -> None:
-        held, replaces = self.held(trade.instrument), resting.ticket.id if resting else None
+        held, replaces = self._sellable(trade.instrument), resting.ticket.id if resting else None
         order = self._exits.stop(trade, held, self.holdings.book, replaces)
         if order is None:
             return
@@ -247,7 +247,8 @@ class Liquidator:
     def _withdraw_idle_stops(self) -> None:
         """Take back stops that protect nothing any more."""
         for out in self.out:
-            if out.ticket.role is Role.PROTECT and not self.held(out.ticket.instrument):
+            id = out.ticket.instrument
+            if out.ticket.role is Role.PROTECT and (not self.held(id) or self.holdings.is_gone(id, self.timer.now())):
                 self._send(Cancel(self.broker.venue, out.ticket.id))
 
     def secure(self, may_close: bool) -> dict[InstrumentId, Standing]:
@@ -258,7 +259,7 @@ class Liquidator:
         for trade in self.trades.values():
             for out in self.out.of(trade.instrument, Role.PROTECT):
                 self._ask(out)
-            if self.held(trade.instrument):
+            if self._sellable(trade.instrument):
                 self._cover(trade, "no stop rests, one is placed")
             if may_close and self._is_unprotectable(trade):
                 self._reduce(trade, "its stop could not be placed")
@@ -314,6 +315,9 @@ class Liquidator:
     def held(self, id: InstrumentId) -> Qty:
         """What is ours by the fills and can be sold."""
         return self.holdings.held(id)
+
+    def _sellable(self, id: InstrumentId) -> Qty:
+        return self.holdings.sellable(id)
 
     # ------------------------------------------------------------ asking and sending
 

@@ -26,7 +26,7 @@ from ffe.live.connect import Connector, connectors
 from ffe.live.locks import mark_of
 from ffe.live.orders_out import OrdersOut
 from ffe.live.reading import NoReading, Reading, VenueReader
-from ffe.live.recovery import Left, left_in
+from ffe.live.recovery import Left, Leftover, left_in
 from ffe.live.sweep import Sweep
 from ffe.live.task import Task
 from ffe.model import (
@@ -34,9 +34,11 @@ from ffe.model import (
     Currency,
     Event,
     InstrumentId,
+    Known,
     Nanos,
     OrderId,
     Qty,
+    Query,
     Quote,
     Quotes,
     Role,
@@ -44,6 +46,7 @@ from ffe.model import (
     Universe,
     Venue,
 )
+from ffe.model import Report as Answered
 from ffe.ports import Journal, Written
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
@@ -322,9 +325,19 @@ class Look:
             return Remainder({}, 0, str(error))
         orders = OrdersOut(self._ids)
         here = [trade for trade in left.trades() if universe[trade.instrument].venue == connector.venue]
-        coming = [flight for trade in here for flight in trade.flights if flight.role is Role.ENTRY]
+        entries = [flight for trade in here for flight in trade.flights if flight.role is Role.ENTRY]
+        coming = self._may_come(connector, left, entries) if entries else []
         open_ = sum(orders.is_ours(order.id) for order in reading.orders)
         return Remainder(self._held(connector.venue, left, reading), open_ + len(coming), "")
+
+    def _may_come(self, connector: Connector, left: Left, entries: list[Leftover]) -> list[Leftover]:
+        """Of entries that the journal knows as under way those that the venue does not know as ended: with a full disk
+        the newest state stays what it was, whatever they came to."""
+        broker, now = _broker(self.place, connector, left.universe(), left), self.place.timer.now()
+        for entry in entries:
+            broker.send(Query(connector.venue, entry.order), now)
+        ended = {a.order for a in broker.answers() if isinstance(a, Answered) and a.state is Known.DONE}
+        return [entry for entry in entries if entry.order not in ended]
 
     def _held(self, venue: Venue, left: Left, reading: Reading) -> dict[str, Qty]:
         book = left.book(left.universe(), 1)

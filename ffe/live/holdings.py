@@ -36,6 +36,15 @@ class Holdings:
         qty = self.book.ours(id).qty
         return qty if qty * self.sides.get(id, Side.FLAT) > 0.0 and not self.is_dust(id, qty) else 0.0
 
+    def sellable(self, id: InstrumentId) -> Qty:
+        """What of ours may be sold or locked now. Beside coins that are not ours it is no more than the account shows
+        of ours: a journal that could not be written (its disk was full) does not know what the engine has sold."""
+        held = self.held(id)
+        if self.reading is None or self.account.kind is not AccountKind.SPOT or not self._foreign(id):
+            return held
+        qty = min(abs(held), abs(self._of_ours(id))) * self.sides.get(id, Side.FLAT)
+        return 0.0 if self.is_dust(id, qty) else qty
+
     def is_dust(self, id: InstrumentId, qty: Qty) -> bool:
         return is_dust(self.book.universe[id], qty, self.book.mark(id))
 
@@ -70,7 +79,7 @@ class Holdings:
         """Whether it is proven that nothing of ours is left. A reading that changes by a lot begins its wait anew."""
         if self.reading is None:
             return False
-        shown, by_fills = self._beyond(id), not self.held(id)
+        shown, by_fills = self._of_ours(id), not self.held(id)
         if by_fills is self.is_dust(id, shown):
             self._contradicted.pop(id, None)
             return by_fills
@@ -82,7 +91,7 @@ class Holdings:
 
     def remainder(self) -> dict[InstrumentId, Qty]:
         """What is left of ours, dust apart: by the account where it has answered, else by the fills."""
-        left = {id: self._beyond(id) if self.reading else self.held(id) for id in self.sides}
+        left = {id: self._of_ours(id) if self.reading else self.held(id) for id in self.sides}
         return {id: qty for id, qty in left.items() if not self.is_dust(id, qty)}
 
     def dust(self) -> dict[InstrumentId, Qty]:
@@ -90,11 +99,14 @@ class Holdings:
         left = {id: self.book.ours(id).qty for id in self.sides}
         return {id: qty for id, qty in left.items() if qty and self.is_dust(id, qty)}
 
-    def _beyond(self, id: InstrumentId) -> Qty:
-        """What the newest reading shows beyond what is not ours: what was there before with what others are known to
-        have traded since, or, where their trades are not listed yet, what was not ours before we closed."""
-        shown, others = self._shown(id), (self._foreign(id), self._others.get(id, self._foreign(id)))
-        return min((shown - qty for qty in others), key=abs)
+    def _of_ours(self, id: InstrumentId) -> Qty:
+        """What the newest reading can show of ours: on its trade's side, beyond what is not ours. That is what was
+        there before and what others are known to have traded since, or, where their trades are not listed yet, what was
+        not ours before we closed."""
+        shown, side = self._shown(id), self.sides.get(id, Side.FLAT)
+        others = self._foreign(id), self._others.get(id, self._foreign(id))
+        beyond = min((shown - qty for qty in others), key=abs)
+        return beyond if beyond * side > 0.0 else 0.0
 
     def _shown(self, id: InstrumentId) -> Qty:
         assert self.reading is not None

@@ -37,7 +37,7 @@ from ffe.risk.limits import GateLimits
 from ffe.session import Session
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
 from tests.faults.stage_oanda import Stage as OandaStage
-from tests.faults.stage_spot import COINS, PATIENCE, virtual_time
+from tests.faults.stage_spot import COINS, PATIENCE, kind_of, virtual_time
 from tests.faults.stage_spot import Stage as SpotStage
 from tests.story.scene import buy
 from tests.venues.server import Server
@@ -148,6 +148,8 @@ class Scene:
 
 
 class AtBinance(Scene):
+    """At Binance, or at another spot venue that the stage knows."""
+
     def __init__(self, stage: SpotStage) -> None:
         self.stage, self.venue = stage, stage.venue
         stage.client.timeout = PATIENCE  # the engine's adapter has put it back to what it was
@@ -187,9 +189,8 @@ class AtBinance(Scene):
         return [f"{r.method} {r.params['symbol'].removesuffix('USDT')}" for r in wanted]
 
     def posts(self, kind: str) -> list[Nanos]:
-        """When orders of this type arrived."""
-        asked = self.venue.requests[self.begun :]
-        return [r.time for r in asked if r.method == "POST" and r.endpoint == "order" and r.params["type"] == kind]
+        """When orders of this type, in Binance's words, arrived."""
+        return [asked.time for asked in self.venue.requests[self.begun :] if kind_of(asked) == kind]
 
 
 class AtOanda(Scene):

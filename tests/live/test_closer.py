@@ -248,6 +248,15 @@ def test_lost_exit_without_foreign_coins_waits_for_no_horizon(binance: Binance) 
         assert sold(scene) == pytest.approx(0.0999) and scene.stage.at_venue() >= 0.0
 
 
+def test_foreign_coins_are_not_sold_for_what_the_engine_has_sold_and_could_not_take_down(binance: Binance) -> None:
+    """Its disk was full: exits pass, and the newest state still knows the position."""
+    with at_binance(binance, holds={"BTC": 0.2}) as scene:
+        scene.venue.cancel_all()
+        scene.venue.account.held["BTC"] = exact(0.2)
+        scene.close()
+        assert scene.stage.at_venue() == 0.2 and not scene.venue.open_orders() and scene.posts("MARKET") == []
+
+
 def test_nothing_is_ever_bought(binance: Binance) -> None:
     """Somebody sold more than was ours: what the fills leave on the other side of our trade is not ours to close."""
     with at_binance(binance, holds={"BTC": 0.2}) as scene:

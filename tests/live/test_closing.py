@@ -28,7 +28,7 @@ from ffe.records.journal import LiveJournal
 from ffe.records.verify import verify
 from tests.live.closing_stage import AtBinance, at_binance, head_of
 from tests.story.scene import buy
-from tests.venues.faults import Drop, Refuse, ServerError
+from tests.venues.faults import Drop, Invisible, Refuse, ServerError
 from tests.venues.matching import Kind, Order, Side, exact
 from tests.venues.server import Server
 
@@ -392,6 +392,19 @@ def test_entry_that_is_under_way_is_something_that_is_left(binance: Binance, tmp
         folder.write_journal()
         left = Look(folder.place)()
         assert left.orders == 2 and set(left.held) == {"coins:BTC/USDT"}
+
+
+def test_entry_that_the_venue_knows_as_ended_is_nothing_that_is_left(binance: Binance, tmp_path: Path) -> None:
+    """With a full disk the journal's newest state has it under way for ever, and a healthy engine was killed for it."""
+    with folder_at(binance, tmp_path) as folder:
+        faults = [Drop(on="POST order LIMIT", accepted=True), Invisible(on="POST order LIMIT", lasts=5 * SECOND)]
+        folder.scene.stage.fault(*faults)
+        folder.scene.stage.tick(buy(folder.scene.stage.eth, qty=2.0))
+        folder.write_journal()
+        folder.scene.close()
+        folder.scene.pass_time(5 * SECOND)
+        folder.venue.trade_by_hand("ETHUSDT", Side.SELL, 1.998)
+        assert Look(folder.place)().is_flat
 
 
 def test_look_shows_flat_when_the_venue_does(binance: Binance, tmp_path: Path) -> None:

@@ -286,6 +286,15 @@ def test_foreign_holding_and_dust_are_no_remainder(foreign: float, shown: float)
     assert held.is_gone(BTC, T) and held.remainder() == {}
 
 
+def test_account_that_shows_less_than_was_there_before_shows_nothing_of_ours() -> None:
+    """Somebody sold more by hand than was ours."""
+    held = holdings(foreign=0.2)
+    shows(held, 0.05)
+    assert held.remainder() == {} and not held.is_gone(BTC, T) and held.is_gone(BTC, T + 90 * SECOND)
+    held.apply(fill(-0.5))
+    assert held.is_gone(BTC, T + 91 * SECOND)
+
+
 def test_coins_that_came_by_hand_are_not_ours() -> None:
     held = holdings(foreign=0.2)
     shows(held, 1.0)
@@ -328,6 +337,24 @@ def test_second_sale_could_take_what_is_not_ours_beside_other_coins_alone(
     if shown is not None:
         shows(held, shown)
     assert held.is_beside_others(BTC) is beside
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign", "shown", "qty"),
+    [
+        (AccountKind.SPOT, 0.0, 0.0, 0.5), (AccountKind.SPOT, 0.2, None, 0.5), (AccountKind.SPOT, 0.2, 0.7, 0.5),
+        (AccountKind.SPOT, 0.2, 0.2, 0.0), (AccountKind.SPOT, 0.2, 0.3, 0.1), (AccountKind.SPOT, 0.2, 0.1, 0.0),
+        (AccountKind.SPOT, 0.2, 0.9, 0.5), (AccountKind.MARGIN, 0.2, 0.2, 0.5),
+    ],
+)  # fmt: skip
+def test_no_more_is_sold_beside_foreign_coins_than_the_account_shows_of_ours(
+    kind: AccountKind, foreign: float, shown: float | None, qty: float
+) -> None:
+    """The engine has sold it, and its full disk did not take that down."""
+    held = holdings(kind, foreign)
+    if shown is not None:
+        shows(held, shown)
+    assert held.sellable(BTC) == pytest.approx(qty) and held.held(BTC) == 0.5
 
 
 @pytest.mark.parametrize(("ours", "held_"), [(0.5, 0.5), (0.00009, 0.0), (0.0, 0.0)])
