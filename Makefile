@@ -22,7 +22,7 @@ demo: $(READY) ## the engine on sample data, in the terminal
 	@$(PY) -m ffe.demo
 
 test: $(READY) ## all tests but the long runs
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(READY) ## lint, format and types
 	@$(PY) -m ruff check .

@@ -76,7 +76,7 @@ T = TypeVar("T")
 SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
 RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
 PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
-UNFILLED_AFTER: Nanos = 2 * SECOND  # from when a stop is first seen triggered: its fill may be listed a little later
+UNFILLED_AFTER: Nanos = SECOND  # from the look that first sees a stop triggered: at the next one, two seconds later
 NEVER: Nanos = 2**63
 ENDED = {"canceled", "expired", "rejected"}
 
@@ -88,7 +88,7 @@ class CcxtBroker(VenueBroker):
         self, universe: Universe, venue: Venue, client: ccxt.Exchange, clock: Callable[[], Nanos], since: Nanos,
         past: Past | None = None, look: SecondLook = USUAL,
     ) -> None:  # fmt: skip
-        super().__init__(universe, venue, clock, CcxtMarket(client), past, look)
+        super().__init__(universe, venue, clock, CcxtMarket(client, spent=1.0), past, look)
         self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client)
         self._longest = int(client.timeout)  # milliseconds, as configured
         self._by_base = {i.base: i for i in self._mine.values()}
@@ -108,8 +108,6 @@ class CcxtBroker(VenueBroker):
     # ------------------------------------------------------------ asking
 
     def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        if kind is RequestKind.QUESTION:
-            self._budget.check()
         seconds = ORDER_SECONDS if kind is RequestKind.ORDER else QUESTION_SECONDS
         reply: T = super()._request(kind, self._send_within, int(seconds * 1000), call, *arguments, **named)
         self._budget.note()
@@ -162,6 +160,10 @@ class CcxtBroker(VenueBroker):
         cash = tuple((c, held.get(c, 0.0)) for c in sorted(quotes))
         positions = tuple((i.id, held.get(i.base, 0.0)) for i in self._mine.values() if held.get(i.base))
         return AccountRead(self.clock(), self._venue, None, cash, positions)
+
+    def _watch(self) -> None:
+        self._budget.check()
+        self._look()
 
     def _look(self) -> None:
         """Look at an instrument while an order of ours may fill there, and a horizon longer: trades may be listed

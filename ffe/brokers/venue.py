@@ -196,7 +196,7 @@ class VenueBroker(ABC):
             if not self._is_open:
                 self._open(market)
                 self._is_open = True
-            self._look()
+            self._watch()
             self._failed_at, self._is_unheard = None, was_unheard and not self._is_answered
             if was_unheard and self._is_answered:  # a look may have nothing to ask
                 self._say(Heard(self.clock(), self._venue, None))
@@ -234,6 +234,10 @@ class VenueBroker(ABC):
     @abstractmethod
     def _open(self, market: Bars | Quotes | Heartbeat) -> None:
         """Say what the account held before: cash as deposits, positions as found."""
+
+    def _watch(self) -> None:
+        """Look because time has passed, where a venue can spare the requests; Denied where it cannot."""
+        self._look()
 
     @abstractmethod
     def _look(self) -> None:

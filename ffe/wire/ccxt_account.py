@@ -6,6 +6,7 @@ What only some exchanges say is asked where ccxt has the question, and stays unk
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import ccxt
@@ -41,7 +42,7 @@ def account_report(
 ) -> AccountReport:
     """Ask once. Unclear or Denied where markets or balances are not answered; whatever else fails stays unknown."""
     ask_in_time(client, client.load_markets)
-    held, account = ask(_holdings, ask_in_time(client, client.fetch_balance))
+    held, account = ask(_holdings, ask_in_time(client, partial(exchange_of(client).balances, client)))
     fees = taker_fees(client, symbols)
     coin = Currency(FEE_COINS.get(client.id, ""))
     holds_coin = coin in held

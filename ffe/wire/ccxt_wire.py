@@ -21,7 +21,7 @@ from ffe.model import (
     Venue,
 )  # fmt: skip
 from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
-from ffe.wire.exchanges import MILLI, Budget, Reply, exchange_of
+from ffe.wire.exchanges import MILLI, SPENT, Budget, Reply, exchange_of
 from ffe.wire.market import WIDEST, Candle, Ticker
 
 T = TypeVar("T")
@@ -166,11 +166,12 @@ def told_wait(client: ccxt.Exchange, error: Busy) -> Busy:
 class CcxtMarket:
     """What one exchange shows to everybody: prices, complete bars, and its clock.
 
-    Once half of the venue's request budget is used, questions wait until the venue counts anew: the rest is for orders.
+    Once this share of the venue's request budget is used, half unless said, questions wait until the venue counts anew:
+    the rest is for orders.
     """
 
-    def __init__(self, client: ccxt.Exchange) -> None:
-        self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client)
+    def __init__(self, client: ccxt.Exchange, spent: float = SPENT) -> None:
+        self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client, spent)
         lengths = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
         self._frames = {length: name for length, name in lengths.items() if length <= LONGEST}
 

@@ -331,14 +331,15 @@ def exchange_of(client: ccxt.Exchange) -> Exchange:
 
 
 class Budget:
-    """The venue's requests a minute: once half of them are used, questions wait for the next minute.
+    """The venue's requests a minute: once a share of them is used, usually half, watching waits for the next minute.
+    What orders need to know is asked all the same.
 
     Two open trades were watched by 95 % of Binance's weight; one more question brought a refusal, and with it an exit
     that had to wait. The clock is the client's own.
     """
 
-    def __init__(self, client: ccxt.Exchange) -> None:
-        self._client, self._exchange = client, exchange_of(client)
+    def __init__(self, client: ccxt.Exchange, spent: float = SPENT) -> None:
+        self._client, self._exchange, self._spent = client, exchange_of(client), spent
         self._share, self._minute = 0.0, 0
 
     def note(self) -> None:
@@ -346,9 +347,9 @@ class Budget:
         self._share, self._minute = self._exchange.used_share(self._client), self._now() // MINUTE
 
     def check(self) -> None:
-        """Before a question; Busy where it has to wait."""
+        """Before watching; Busy where that has to wait."""
         now = self._now()
-        if self._share >= SPENT and now // MINUTE == self._minute:
+        if self._share >= self._spent and now // MINUTE == self._minute:
             raise Busy(f"{self._share:.0%} of the requests a minute are used", MINUTE - now % MINUTE)
 
     def _now(self) -> Nanos:

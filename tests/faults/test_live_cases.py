@@ -20,6 +20,7 @@ from tests.faults.stage_oanda import staged
 from tests.faults.stage_spot import Stage, virtual_time
 from tests.story.scene import buy, leave
 from tests.venues import faults as f
+from tests.venues.binance import Binance as BinanceVenue
 from tests.venues.matching import Kind, Order, Side
 from tests.venues.oanda_faults import ACCOUNT, PROTECT, HttpError, NoReply, On
 from tests.venues.server import Server
@@ -113,6 +114,23 @@ def test_f1_closing_whose_exit_fails_once_is_flat_within_seconds(stage: Stage, a
     """The stop had been taken away: 55 s without one, and `close-all` closed nothing for 70 s."""
     stage.bought(fault)
     assert stage.is_protected()
+    stage.command(act)
+    stage.beats(SECONDS)
+    assert stage.at_venue() < stage.btc.lot and not stage.stops()
+
+
+@pytest.mark.parametrize("act", [Act.EMERGENCY_STOP, Act.CLOSE_ALL])
+def test_half_of_the_budget_that_is_used_holds_up_watching_and_no_closing(at_binance: Stage, act: Act) -> None:
+    """What an exit has to know was held up as well: a position whose stop had made way stood bare for ten seconds."""
+    stage, venue = at_binance, at_binance.venue
+    assert isinstance(venue, BinanceVenue)
+    stage.bought()
+    venue.spend(3_200)
+    stage.beats(2)
+    known = len(venue.requests)
+    stage.beats(10)
+    assert not venue.requests[known:] and stage.is_protected()
+    stage.fault(f.Drop(accepted=True, on="DELETE order"))
     stage.command(act)
     stage.beats(SECONDS)
     assert stage.at_venue() < stage.btc.lot and not stage.stops()
