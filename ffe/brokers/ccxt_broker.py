@@ -348,7 +348,7 @@ class CcxtBroker(VenueBroker):
         if placed.order.side > 0:
             return True
         with suppress(Unclear, Denied):
-            free = self._ask(self.client.fetch_balance)["free"].get(instrument.base) or 0.0
+            free = self._ask(self.exchange.balances, self.client)["free"].get(instrument.base) or 0.0
             return bool(free >= placed.qty - placed.filled - instrument.lot / 2.0)
         return False
 
@@ -421,7 +421,7 @@ class CcxtBroker(VenueBroker):
         return tuple(
             _open_order(row, instrument)
             for instrument in self._mine.values()
-            for row in self._ask(self.client.fetch_open_orders, instrument.symbol)
+            for row in self._ask(self.exchange.open_orders, self.client, instrument.symbol)
         )
 
     def claim(self) -> None:
@@ -487,7 +487,7 @@ class CcxtBroker(VenueBroker):
     def _free_coins(self, instrument: Instrument) -> None:
         """Take away what rests here and is ours, and was taken for gone: a stop that the venue had not shown."""
         ours = {*self._past.ids, *self._fills}
-        for found in self._ask(self.client.fetch_open_orders, instrument.symbol):
+        for found in self._ask(self.exchange.open_orders, self.client, instrument.symbol):
             if (id := OrderId(str(found["clientOrderId"]))) in ours and id not in self._placed:
                 with suppress(NotThere):
                     self._do(self.exchange.cancel, self.client, found["id"], id, instrument.symbol, 0)

@@ -245,9 +245,11 @@ class Coinbase(Exchange):
         raise ccxt.RequestTimeout(f"{client.id}: the cancel of {number} is not seen done: it is {status}")
 
     def open_orders(self, client: ccxt.Exchange, symbol: Symbol) -> Sequence[Reply]:
-        """product_id, which ccxt sends, is no filter there: orders of other markets would fill the page."""
-        by_product = {"product_ids": [client.market(symbol)["id"]]}
-        found: Sequence[Reply] = client.fetch_open_orders(symbol, None, None, by_product)
+        """All of them: ccxt reads one page, and product_id, which it sends, is no filter there."""
+        market = client.market(symbol)
+        query = {"product_ids": [market["id"]], "order_status": "OPEN"}
+        rows = list(_rows(client.v3_private_get_brokerage_orders_historical_batch, query, "orders"))
+        found: Sequence[Reply] = client.parse_orders(rows, market)
         return found
 
     def trades(

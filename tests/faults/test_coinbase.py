@@ -44,6 +44,7 @@ MILLI: Nanos = SECOND // 1000
 CANCEL, LOOK = "DELETE order", "GET order"
 BEYOND = 46_000.0  # a price below the limit of a stop at 49,000
 ALWAYS = 10**6
+MANY = 120  # open orders: ccxt reads a hundred
 THERE = Coinbase()
 
 
@@ -548,3 +549,12 @@ def test_stop_of_a_coin_with_a_coarse_grid_lies_on_it() -> None:
     assert terms.price == pytest.approx(0.00011) and terms.params == {"stopLossPrice": 0.00012}
     assert THERE.stop(0.00001, 0.00001).price == 0.00001  # and is a price at all
     assert THERE.stop(100.0).price == 95.0
+
+
+def test_stop_of_ours_is_listed_beside_more_orders_of_another_market_than_a_page_holds(stage: Stage) -> None:
+    """Whoever closes without an engine was told that nothing rests there."""
+    stage.bought()
+    for n in range(MANY):
+        stage.client.create_order("ETH/USD", "limit", "buy", 0.01, 1_000.0, {"client_order_id": f"hand-{n}"})
+    listed = [order.instrument for order in stage.broker.open_orders()]
+    assert listed.count(stage.btc.id) == 1 and listed.count(stage.eth.id) == MANY

@@ -35,6 +35,13 @@ def stage(binance: tuple[Server, ccxt.binance]) -> Iterator[Stage]:
         yield made
 
 
+@pytest.fixture(params=["binance", "coinbase"])
+def anywhere(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    server, client = request.getfixturevalue(request.param)
+    with virtual_time(client, Stage(server, client)) as made:
+        yield made
+
+
 def fills_in(account: Account, n: int) -> None:
     """A purchase meets n makers at one price: n equal trades of one millisecond."""
     whole = account.trade
@@ -55,8 +62,9 @@ def fills_in(account: Account, n: int) -> None:
 
 
 @pytest.mark.parametrize("hidden", [60, 120, 200])
-def test_freqtrade_3640_stop_that_the_venue_does_not_list_is_not_taken_for_gone(stage: Stage, hidden: int) -> None:
+def test_freqtrade_3640_stop_that_the_venue_does_not_list_is_not_taken_for_gone(anywhere: Stage, hidden: int) -> None:
     """Beyond the horizon it was; every sale was then refused, for it locked the coins, and nothing could close it."""
+    stage = anywhere
     stage.bought(f.Invisible(hidden * SECOND, on=STOP))
     stage.minutes(6)
     assert stage.is_protected() and not stage.posts("MARKET")

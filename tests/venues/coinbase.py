@@ -81,9 +81,8 @@ REFUSALS: Mapping[Reason, tuple[str | None, int]] = {
 
 
 def ccxt_config() -> dict[str, object]:
-    """What an unmodified ccxt.coinbase needs; the session is the caller's. Only the accounts of v3 show holds."""
-    options = {"fetchBalance": "v3PrivateGetBrokerageAccounts"}
-    return {"apiKey": KEY, "secret": coinbase_key.secret(), "options": options, "enableRateLimit": False}
+    """What an unmodified ccxt.coinbase needs; the session is the caller's. Nothing that a real start does not set."""
+    return {"apiKey": KEY, "secret": coinbase_key.secret(), "enableRateLimit": False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -495,7 +495,7 @@ def test_cancel_is_taken_before_it_is_done(
 
 def test_resting_orders_hold_what_they_need_with_the_fee(venue: Coinbase, exchange: ccxt.coinbase) -> None:
     id = bid(exchange, 49_000.0, 0.1)
-    assert exchange.fetch_balance()["USD"] == {"free": 95_041.2, "used": 4_958.8, "total": 100_000.0}
+    assert exchange.fetch_balance({"v3": True})["USD"] == {"free": 95_041.2, "used": 4_958.8, "total": 100_000.0}
     with pytest.raises(ccxt.InsufficientFunds):
         bid(exchange, 49_000.0, 1.92, id="bid-2")  # 94,080 and 1,129 of fee
     exchange.cancel_order(id)
@@ -505,17 +505,13 @@ def test_resting_orders_hold_what_they_need_with_the_fee(venue: Coinbase, exchan
 def test_accounts_of_v2_know_no_holds(venue: Coinbase, exchange: ccxt.coinbase) -> None:
     """ccxt reads them unless options["fetchBalance"] or the parameter v3 is set."""
     bid(exchange, 49_000.0, 0.1)
-    exchange.options["fetchBalance"] = "v2PrivateGetAccounts"
-    try:
-        assert exchange.fetch_balance()["USD"] == {"free": 100_000.0, "used": 0.0, "total": 100_000.0}
-        assert exchange.fetch_balance({"v3": True})["USD"]["used"] == 4_958.8
-    finally:
-        exchange.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
+    assert exchange.fetch_balance()["USD"] == {"free": 100_000.0, "used": 0.0, "total": 100_000.0}
+    assert exchange.fetch_balance({"v3": True})["USD"]["used"] == 4_958.8
 
 
 def test_accounts_come_in_pages(server: Server, exchange: ccxt.coinbase) -> None:
     venue_at(server, Coinbase(cash={"USD": 100.0} | {f"C{n:03}": 1.0 for n in range(300)}))
-    assert len(exchange.fetch_balance()["total"]) == 301
+    assert len(exchange.fetch_balance({"v3": True})["total"]) == 301
     assert len(exchange.v3_private_get_brokerage_accounts()["accounts"]) == 49
     assert len(exchange.fetch_accounts()) == 250  # without `paginate` a page
 
@@ -598,7 +594,7 @@ def test_token_is_checked(venue: Coinbase, exchange: ccxt.coinbase) -> None:
     for key, secret in ((KEY, new_secret()), (KEY.replace("2222", "3333"), coinbase_key.secret())):
         exchange.apiKey, exchange.secret = key, secret
         with pytest.raises(ccxt.AuthenticationError, match="401 Unauthorized"):
-            exchange.fetch_balance()
+            exchange.fetch_balance({"v3": True})
         with pytest.raises(ccxt.AuthenticationError):
             buy(exchange)
     assert not venue.orders
@@ -651,7 +647,7 @@ def test_clock_that_is_off_is_a_wrong_key(venue: Coinbase, exchange: ccxt.coinba
     venue.faults = [faults.Skewed(seconds * SECOND)]
     for _ in range(2):
         with pytest.raises(ccxt.AuthenticationError, match="401"):
-            exchange.fetch_balance()
+            exchange.fetch_balance({"v3": True})
         exchange.load_time_difference()
     assert abs(exchange.options["timeDifference"] + seconds * 1_000) < 5_000
     exchange.options["timeDifference"] = 0
@@ -661,21 +657,21 @@ def test_key_that_may_not_trade_may_look(venue: Coinbase, exchange: ccxt.coinbas
     venue.scopes.discard("trade")
     with pytest.raises(ccxt.PermissionDenied, match="Missing required scopes"):
         buy(exchange)
-    assert exchange.fetch_balance()["USD"]["free"] == 100_000.0
+    assert exchange.fetch_balance({"v3": True})["USD"]["free"] == 100_000.0
     assert exchange.v3_private_get_brokerage_key_permissions()["can_trade"] is False
     assert not venue.orders
 
 
 def test_too_many_requests_in_a_second_are_refused(still: Coinbase, clock: Clock, exchange: ccxt.coinbase) -> None:
     still.limits |= {"private": 3, "public": 2}
-    for ask, allowed in ((exchange.fetch_balance, 3), (lambda: exchange.fetch_ticker(BTC), 2)):
+    for ask, allowed in ((lambda: exchange.fetch_balance({"v3": True}), 3), (lambda: exchange.fetch_ticker(BTC), 2)):
         for _ in range(allowed):
             ask()
         with pytest.raises(ccxt.RateLimitExceeded, match="429"):
             ask()
         assert "Retry-After" not in exchange.last_response_headers
     clock.time += SECOND
-    exchange.fetch_balance(), exchange.fetch_ticker(BTC), exchange.fetch_time()
+    exchange.fetch_balance({"v3": True}), exchange.fetch_ticker(BTC), exchange.fetch_time()
     assert (Coinbase().limits, len(still.requests)) == ({"private": 30, "public": 10}, 10)
 
 
@@ -934,8 +930,8 @@ def test_page_in_place_of_balances_is_not_even_an_error_of_the_client(venue: Coi
     """F9: a bare TypeError, from the client's own joining of pages."""
     venue.faults = [faults.Page(on="GET account")]
     with pytest.raises(TypeError):
-        exchange.fetch_balance()
-    assert exchange.fetch_balance()["total"] == {"USD": 100_000.0}
+        exchange.fetch_balance({"v3": True})
+    assert exchange.fetch_balance({"v3": True})["total"] == {"USD": 100_000.0}
 
 
 # ---------------------------------------------------------------- faults: orders
