@@ -500,12 +500,9 @@ class Book:
         ledger = self.ledgers[answer.venue]
         theirs = against(fill.qty, ledger.foreign.get(fill.instrument, FLAT).qty)
         ours = against(fill.qty - theirs, ledger.ours.get(fill.instrument, FLAT).qty)
-        if ours and ours != fill.qty:
-            share = ours / fill.qty
-            yield replace(fill, qty=ours, fee=fill.fee * share), True
-            fill = replace(fill, qty=fill.qty - ours, fee=fill.fee * (1.0 - share))
-            ours = 0.0
-        yield fill, bool(ours)
+        for qty, is_ours in ((ours, True), (fill.qty - ours, False)):
+            if qty:
+                yield replace(fill, qty=qty, fee=fill.fee * (qty / fill.qty)), is_ours
 
     def _take_over(self, answer: CashFlow | Found) -> None:
         """Book what came from outside at today's value, or keep it until there is one; unit value does not move."""

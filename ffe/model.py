@@ -30,6 +30,7 @@ SECOND: Nanos = 1_000_000_000
 MINUTE: Nanos = 60 * SECOND
 HOUR: Nanos = 60 * MINUTE
 DAY: Nanos = 24 * HOUR
+NEVER: Nanos = 2**63 - 1  # later than every time
 
 ROUNDING_LOTS = 1e-3  # less of a lot than this is what adding up parts leaves over, and no holding
 

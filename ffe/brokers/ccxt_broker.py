@@ -32,6 +32,7 @@ from ffe.brokers.venue import (
 )  # fmt: skip
 from ffe.errors import ConfigError
 from ffe.model import (
+    NEVER,
     SECOND,
     AccountRead,
     Bars,
@@ -77,7 +78,6 @@ SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
 RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
 PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
 UNFILLED_AFTER: Nanos = SECOND  # from the look that first sees a stop triggered: at the next one, two seconds later
-NEVER: Nanos = 2**63
 ENDED = {"canceled", "expired", "rejected"}
 
 

@@ -19,6 +19,7 @@ from ffe.hours import Hours, spelt
 from ffe.model import (
     DAY,
     MINUTE,
+    NEVER,
     SECOND,
     Answer,
     Bar,
@@ -36,7 +37,6 @@ from ffe.model import (
 from ffe.wire.errors import Busy, Denied
 from ffe.wire.market import Candle, Ticker
 
-NEVER: Nanos = 2**63 - 1
 NOBODY: frozenset[InstrumentId] = frozenset()
 PATIENT_TRIES = 5  # at the pace of a bar that everybody waits for; then later and later
 TRIES = 10  # a bar that a venue has not after so many does not exist: nothing was traded

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from ffe.data.barset import BarSet, Series, distinct
 from ffe.hours import Hours, IntArray
-from ffe.model import DAY, Bar, Bars, InstrumentId, Nanos, Quote, Quotes
-
-NEVER: Nanos = 2**63 - 1
+from ffe.model import DAY, NEVER, Bar, Bars, InstrumentId, Nanos, Quote, Quotes
 
 
 def awake(n: int) -> int:

@@ -19,8 +19,6 @@ from ffe.risk.slots import Flight, Trade
 if TYPE_CHECKING:
     from ffe.engine import Engine
 
-DIGITS = 6  # of a ratio
-
 
 def report(engine: Engine, now: Nanos) -> Said:
     """Everything that `ffe status` shows of the engine."""
