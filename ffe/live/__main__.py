@@ -47,7 +47,7 @@ def live(
     if real and sandbox:
         raise ConfigError("--live is real money and --sandbox is practice money: say one of them.")
     armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
-    interval_of(interval)
+    length = interval_of(interval)
     found = connectors(settings, names, load_secrets(), armed)
     held = sorted(left_in(settings.data_folder).held())
     every = connectors(settings, [*names, *held], load_secrets(), armed)
@@ -60,7 +60,7 @@ def live(
             for c in found
         }
         check(arming, settings, names, found, typed, time.time_ns())
-    warnings = account_check.check(every, settings, names, held, typer.echo, time.time_ns)
+    warnings = account_check.check(every, settings, names, length, held, typer.echo, time.time_ns)
     preflight.check(settings.data_folder)
     log_to()
     for warning in warnings:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from ffe.config import CONFIG_FILE, Settings
 from ffe.errors import ConfigError
+from ffe.hours import spelt
 from ffe.live.connect import Connector, tested
 from ffe.model import SECOND, Account, AccountKind, Currency, Instrument, InstrumentId, Nanos, Ratio, Venue
 from ffe.wire.account import AccountReport, MarketReport, RestingStop
@@ -47,7 +48,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What a session takes for granted of one venue's account. session are its instruments at every venue, open those
-    of which something is held or under way; stop is how far stops stand by default, skew how far clocks may differ."""
+    of which something is held or under way; stop is how far stops stand by default, skew how far clocks may differ,
+    interval the length of the bars that are decided on."""
 
     account: Account
     key_names: str
@@ -56,6 +58,7 @@ class Expected:
     open: frozenset[InstrumentId]
     stop: Ratio
     skew: Nanos
+    interval: Nanos
 
     @property
     def venue(self) -> Venue:
@@ -136,6 +139,21 @@ def check_rates(report: AccountReport, expected: Expected) -> Iterator[Finding]:
             )
             remedy = f"Trade a pair of the two as well, or set currency at the top of {CONFIG_FILE} to {currency}."
             yield expected.refusal("currency", what, remedy)
+
+
+def check_bars(report: AccountReport, expected: Expected) -> Iterator[Finding]:
+    """A session on bars of a second at OANDA started, and never decided anything."""
+    if expected.traded and expected.interval not in report.intervals:
+        shown = ", ".join(map(spelt, sorted(report.intervals)))
+        what = f"{expected.venue} has no bars of {spelt(expected.interval)}; it has {shown or 'none at all'}"
+        yield expected.refusal("bars", what, "Say another --interval.")
+
+
+def check_sides(report: AccountReport, expected: Expected) -> Iterator[Finding]:
+    """Positions are counted as one per pair: long and short of one pair would read as nothing held."""
+    if report.holds_both_sides:
+        what = "it hedges: a pair may be held long and short at once, and positions are counted here as one per pair"
+        yield expected.refusal("account", what, "Trade an account (or sub-account) whose hedging is switched off.")
 
 
 def check_balance(report: AccountReport, expected: Expected) -> Iterator[Finding]:
@@ -226,6 +244,8 @@ CHECKS = (
     check_key,
     check_currency,
     check_rates,
+    check_bars,
+    check_sides,
     check_balance,
     check_markets,
     check_stops,
@@ -252,6 +272,7 @@ def check(
     connectors: Sequence[Connector],
     settings: Settings,
     symbols: Iterable[str],
+    interval: Nanos,
     open_ids: Collection[InstrumentId],
     say: Callable[[str], None],
     now: Callable[[], Nanos],
@@ -266,6 +287,7 @@ def check(
         expected = Expected(
             connector.account(), connector.key_names, Currency(settings.currency), tuple(instruments.values()),
             frozenset(open_ids), settings.watch.stop_ratio, int(settings.controls.skew_seconds * SECOND),
+            interval,
         )  # fmt: skip
         of_venue = _found(connector, expected, now, patience)
         for finding in of_venue:

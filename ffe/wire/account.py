@@ -53,8 +53,9 @@ class AccountReport:
     """One account and the markets that are to be traded.
 
     currency is None where an account holds several; restriction is what keeps it from trading. fees_unread: why the
-    account's own fees are not known, empty where they are or where there are none to ask for. fee_coin is a coin that
-    the venue may take fees in, and takes_fee_coin whether it does.
+    account's own fees are not known, empty where they are or where there are none to ask for. intervals are
+    the lengths of bars that it shows. holds_both_sides: one pair can be held long and short at once. fee_coin is a
+    coin that the venue may take fees in, and takes_fee_coin whether it does.
     """
 
     kind: AccountKind
@@ -65,5 +66,7 @@ class AccountReport:
     may_trade: bool | None = None
     restriction: str = ""
     fees_unread: str = ""
+    intervals: frozenset[Nanos] = frozenset()
+    holds_both_sides: bool = False
     fee_coin: Currency | None = None
     takes_fee_coin: bool | None = None

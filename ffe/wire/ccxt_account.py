@@ -56,6 +56,7 @@ def account_report(
         may_trade=may_trade,
         restriction=restriction,
         fees_unread=fees.unread,
+        intervals=CcxtMarket(client).intervals,
         fee_coin=coin if holds_coin else None,
         takes_fee_coin=_flag(client, TAKES_FEE_COIN)[1] if holds_coin else None,
     )

@@ -175,6 +175,11 @@ class CcxtMarket:
         lengths = {client.parse_timeframe(name) * SECOND: name for name in client.timeframes or {}}
         self._frames = {length: name for length, name in lengths.items() if length <= LONGEST}
 
+    @property
+    def intervals(self) -> frozenset[Nanos]:
+        """The lengths of bars that it shows."""
+        return frozenset(self._frames)
+
     def _ask(self, call: Callable[..., T], *arguments: object) -> T:
         self._budget.check()
         reply = ask_in_time(self.client, call, *arguments)

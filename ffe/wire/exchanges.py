@@ -126,7 +126,7 @@ class Binance(Exchange):
         """Asked anew for one symbol: what ccxt keeps is as old as the session."""
         market = client.market(symbol)
         listed = client.public_get_exchangeinfo({"symbol": market["id"]})["symbols"]
-        status = str(listed[0]["status"])
+        status = str({row["symbol"]: row for row in listed}[market["id"]]["status"])
         return "" if status == "TRADING" else f"its status is {status}"
 
     def stamp(self, ticker: Reply | None) -> Nanos | None:

@@ -152,6 +152,8 @@ def account_report(client: OandaClient, symbols: Sequence[str], now: Callable[[]
         ),
         held={currency: balance} if (balance := number_of(account, "balance")) > 0.0 else {},
         clock=clock,
+        intervals=frozenset(GRANULARITIES),
+        holds_both_sides=account.get("hedgingEnabled") is True,
     )
 
 

@@ -865,6 +865,20 @@ def test_f32_an_exit_waits_for_a_halted_market_behind_its_stop_and_leaves_when_i
     is_gone(stage)
 
 
+def test_f32_a_halted_market_holds_up_no_exit_of_another(stage: Stage) -> None:
+    stage.bought()
+    stage.venue.change(stage.named(stage.eth), is_trading=False)
+    stage.tick(leave(stage.btc))
+    is_gone(stage)
+    stage.venue.change(stage.named(stage.eth), is_trading=True)
+    stage.tick(buy(stage.eth, qty=0.1))
+    stage.venue.change(stage.named(), is_trading=False)  # the first that a venue lists
+    stage.tick(leave(stage.eth))
+    stage.ticks(2)
+    assert not [a.reason for a in stage.answers if isinstance(a, Withheld)]
+    assert stage.at_venue(stage.eth) < 0.001
+
+
 def test_f33_a_coarser_lot_and_tick_do_not_keep_a_position_from_its_stop_or_its_exit(stage: Stage) -> None:
     stage.tick()
     stage.venue.change(stage.named(), lot=Decimal("0.001"), tick=Decimal("100"))  # on which no limit of a stop lies

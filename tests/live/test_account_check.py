@@ -20,6 +20,9 @@ from ffe.live.__main__ import app as live
 from ffe.live.account_check import Expected, Severity, check, findings, refuse_untested
 from ffe.live.connect import Armed, Connector, connectors
 from ffe.model import (
+    DAY,
+    HOUR,
+    MINUTE,
     SECOND,
     Account,
     AccountKind,
@@ -27,6 +30,7 @@ from ffe.model import (
     Currency,
     Instrument,
     InstrumentId,
+    Nanos,
     Symbol,
     Venue,
 )  # fmt: skip
@@ -46,12 +50,14 @@ USD, USDT, SEK = Currency("USD"), Currency("USDT"), Currency("SEK")
 BTC = instrument("BTC/USDT", AssetClass.CRYPTO, "24/7", BINANCE)
 ETH = instrument("ETH/USDT", AssetClass.CRYPTO, "24/7", BINANCE)
 EUR = instrument("EUR/USD", AssetClass.FOREX, "forex", OANDA)
+BARS = frozenset([MINUTE, HOUR])
 READING = ClockReading(100 * SECOND, 100 * SECOND, 100 * SECOND)
 
 
 def spot(*markets: MarketReport, **changes: object) -> AccountReport:
     """An account of USDT in which nothing is wrong."""
-    fine = AccountReport(AccountKind.SPOT, None, markets or (trades(),), {USDT: 1000.0}, READING, may_trade=True)
+    markets = markets or (trades(),)
+    fine = AccountReport(AccountKind.SPOT, None, markets, {USDT: 1000.0}, READING, may_trade=True, intervals=BARS)
     return replace(fine, **changes)  # type: ignore[arg-type]
 
 
@@ -62,14 +68,16 @@ def trades(symbol: str = "BTC/USDT", **changes: object) -> MarketReport:
 
 def margin(currency: Currency = USD, **changes: object) -> AccountReport:
     market = trades("EUR/USD", kind=AccountKind.MARGIN, fee=None, closes_regularly=True)
-    return replace(AccountReport(AccountKind.MARGIN, currency, (market,), {currency: 1000.0}, READING), **changes)
+    fine = AccountReport(AccountKind.MARGIN, currency, (market,), {currency: 1000.0}, READING, intervals=BARS)
+    return replace(fine, **changes)  # type: ignore[arg-type]
 
 
 def expected(*session: Instrument, home: Currency = USDT, open: str = "", **account: object) -> Expected:
     found = session or (BTC,)
     kind = AccountKind.MARGIN if found[0].venue == OANDA else AccountKind.SPOT
     own = replace(Account(found[0].venue, kind, home), **account)  # type: ignore[arg-type]
-    return Expected(own, "X_API_KEY", home, found, frozenset([InstrumentId(open)]), stop=0.02, skew=SECOND // 2)
+    held = frozenset([InstrumentId(open)])
+    return Expected(own, "X_API_KEY", home, found, held, stop=0.02, skew=SECOND // 2, interval=HOUR)
 
 
 def said(report: AccountReport, of: Expected, severity: Severity = Severity.REFUSAL) -> list[str]:
@@ -232,6 +240,23 @@ def test_clocks_differ_by_what_the_request_cannot_explain(venue: float, skew: fl
         assert f"the venue's is {skew:+.3f} s from ours, and no entry leaves beyond 0.5 s" in found[0]
 
 
+def test_bars_that_a_venue_does_not_show_are_refused_and_those_that_it_shows_are_named() -> None:
+    (refusal,) = refusals(spot(intervals=frozenset([DAY, MINUTE])))
+    assert refusal == "bars: binance has no bars of 1h; it has 1m, 1d. Say another --interval."
+    assert "it has none at all" in refusals(spot(intervals=frozenset()))[0]
+    assert refusals(spot(intervals=frozenset([HOUR]))) == []
+
+
+def test_bars_of_a_venue_where_something_is_only_open_are_not_asked_for() -> None:
+    only_open = replace(expected(), session=())
+    assert not any("bars" in each for each in refusals(spot(intervals=frozenset()), only_open))
+
+
+def test_account_that_may_hold_both_sides_of_a_pair_is_refused() -> None:
+    (refusal,) = refusals(margin(holds_both_sides=True), expected(EUR, home=USD))
+    assert refusal.startswith("account: it hedges") and "hedging is switched off" in refusal
+
+
 # ---------------------------------------------------------------- at loopback venues
 
 
@@ -254,13 +279,13 @@ def venue() -> Iterator[Binance]:
         yield made
 
 
-def checked(*symbols: str, held: tuple[str, ...] = (), patience: float = 30.0) -> list[str]:
+def checked(*symbols: str, held: tuple[str, ...] = (), patience: float = 30.0, interval: Nanos = MINUTE) -> list[str]:
     """What a start says when nothing keeps it from starting."""
     lines: list[str] = []
     settings, names = load_settings(), symbols or ("BTC/USDT",)
     found = connectors(settings, [*names, *held], load_secrets(), Armed.NOT)
     open_ids = tuple(map(InstrumentId, held))
-    check(found, settings, names, open_ids, lines.append, time.time_ns, patience)
+    check(found, settings, names, interval, open_ids, lines.append, time.time_ns, patience)
     return lines
 
 

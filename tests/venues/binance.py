@@ -217,14 +217,15 @@ class Binance(Venue):
         asked: list[str] = json.loads(params["symbols"]) if "symbols" in params else list(self.account.mids)
         return [one(self._market({"symbol": symbol}).symbol) for symbol in asked]
 
-    def _exchange_info(self, _: Params) -> Json:
+    def _exchange_info(self, params: Params) -> Json:
         limit: Json = {
             "rateLimitType": "REQUEST_WEIGHT",
             "interval": "MINUTE",
             "intervalNum": 1,
             "limit": self.weight_limit,
         }
-        symbols = [_symbol(market, self.order_types) for market in self.account.markets.values()]
+        asked = [self._market(params)] if "symbol" in params else self.account.markets.values()
+        symbols = [_symbol(market, self.order_types) for market in asked]
         now = self.now() // MS
         return {"timezone": "UTC", "serverTime": now, "rateLimits": [limit], "exchangeFilters": [], "symbols": symbols}
 
