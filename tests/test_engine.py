@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from uuid import UUID
 
@@ -212,6 +213,15 @@ def test_what_the_edge_asks_in_vain_is_a_silence_until_the_venue_is_heard() -> N
     assert not scene.engine.is_proven(late)
     scene.engine.step(Heard(scene.now, COINS, None))
     assert scene.engine.is_proven(late)
+
+
+def test_silence_that_goes_on_begins_at_its_first_failure() -> None:
+    scene = Scene(BTC)
+    scene.bar()
+    first = scene.now
+    for minute in range(6):
+        scene.engine.step(replace(unheard(scene), time=first + minute * MINUTE))
+    assert scene.engine.is_proven(first + 5 * MINUTE) and not scene.engine.is_proven(first + 5 * MINUTE + 1)
 
 
 def test_what_the_edge_asks_counts_as_questions_do() -> None:

@@ -65,11 +65,13 @@ def test_parts_between_join_to_the_whole(a: int, b: int) -> None:
     assert (parts[2] + parts[0] + parts[1]).fingerprint() == BarSet((FIVE,)).fingerprint()
 
 
-def test_join_of_sets_that_disagree_names_column_and_time() -> None:
-    close = FIVE.close.copy()
-    close[3] -= 0.25
-    with pytest.raises(BadBars, match="kraken:BTC/USD 1h: two sets disagree about close at 2024-01-01 03:00"):
-        BarSet((FIVE,)) + BarSet((replace(FIVE, close=close),))
+@pytest.mark.parametrize("column", FIELDS)
+def test_join_of_sets_that_disagree_names_column_and_time(column: str) -> None:
+    values = getattr(FIVE, column).copy()
+    values[3] *= 1.0 - 1e-4 if column == "low" else 1.0 + 1e-4
+    other = replace(FIVE, **{column: values})
+    with pytest.raises(BadBars, match=f"kraken:BTC/USD 1h: two sets disagree about {column} at 2024-01-01 03:00"):
+        BarSet((FIVE,)) + BarSet((other,))
 
 
 def test_one_series_twice_is_refused() -> None:

@@ -41,6 +41,14 @@ class Peeks(Idea):
         return compare(close.shift(-1), close)
 
 
+class SilencesLosers(Idea):
+    """Buys always, but where it sees a fall ahead: what it decides is right, what it leaves out is not."""
+
+    def signals(self, bars: Columns) -> Signals:
+        falls = bars.close.shift(-1) < bars.close
+        return Signals(side=bars.close.notna().astype(float).mask(falls, 0.0), confidence=80)
+
+
 class KnowsTheMean(Idea):
     def state(self, close: pd.DataFrame) -> pd.DataFrame:
         return close.gt(close.mean()).astype(float).where(close.notna())
@@ -77,7 +85,9 @@ class ChangesItsStop(Idea):
 
 
 @pytest.mark.parametrize(
-    "strategy", [Peeks(), KnowsTheMean(), NeedsMoreBars(), NeverForgets(), ChangesItsStop()], ids=lambda s: s.name
+    "strategy",
+    [Peeks(), SilencesLosers(), KnowsTheMean(), NeedsMoreBars(), NeverForgets(), ChangesItsStop()],
+    ids=lambda s: s.name,
 )
 def test_what_needs_more_than_its_warmup_is_stopped(strategy: Strategy, bars: BarSet) -> None:
     with pytest.raises(

@@ -205,10 +205,13 @@ def test_guard_is_settled_once_the_day_has_an_equity(money: float, is_settled: b
     assert guard.is_settled is is_settled
 
 
-def test_deposit_is_no_gain_of_the_day() -> None:
+@pytest.mark.parametrize("amount", [-6_000.0, 6_000.0, 50_000.0])
+@pytest.mark.parametrize("price", [50_000.0, 50_001.0])
+def test_money_that_comes_or_goes_is_no_gain_and_no_loss_of_the_day(amount: float, price: float) -> None:
+    """While nothing else moves, the day is not judged at all."""
     guard, new = begun(*OURS)
-    new.apply(deposit(OANDA, 50_000.0))
-    assert at_close(guard, new, 50_000.0) is None
+    new.apply(deposit(KRAKEN, amount))
+    assert at_close(guard, new, price) is None
 
 
 # ---------------------------------------------------------------- states
