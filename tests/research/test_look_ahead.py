@@ -46,7 +46,7 @@ class SilencesLosers(Idea):
 
     def signals(self, bars: Columns) -> Signals:
         falls = bars.close.shift(-1) < bars.close
-        return Signals(side=bars.close.notna().astype(float).mask(falls, 0.0), confidence=80)
+        return Signals(side=bars.close.notna().astype(float).mask(falls), confidence=80)
 
 
 class KnowsTheMean(Idea):
