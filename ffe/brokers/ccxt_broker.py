@@ -11,8 +11,8 @@ any longer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import ccxt
@@ -70,13 +70,14 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.rounding import whole_lots
 from ffe.wire.ccxt_wire import CcxtMarket, Short, ask, ask_in_time
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unsent
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unproven, Unsent
 from ffe.wire.exchanges import MILLI, Budget, Reply, Terms, exchange_of
 
 T = TypeVar("T")
 SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
 RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
 PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
+HURRIED_SECONDS = 1.0  # that a question may take while an exit or a stop waits for it
 UNFILLED_AFTER: Nanos = SECOND  # from the look that first sees a stop triggered: at the next one, two seconds later
 ENDED = {"canceled", "expired", "rejected"}
 
@@ -91,6 +92,7 @@ class CcxtBroker(VenueBroker):
         super().__init__(universe, venue, clock, CcxtMarket(client, spent=1.0), past, look)
         self.client, self.exchange, self._budget = client, exchange_of(client), Budget(client)
         self._longest = int(client.timeout)  # milliseconds, as configured
+        self._patience = QUESTION_SECONDS  # that a question may take now
         self._by_base = {i.base: i for i in self._mine.values()}
         if len(self._by_base) < len(self._mine):
             raise ConfigError(f"{venue}: two instruments share a base currency, and a balance could not be told apart.")
@@ -108,10 +110,19 @@ class CcxtBroker(VenueBroker):
     # ------------------------------------------------------------ asking
 
     def _request(self, kind: RequestKind, call: Callable[..., T], *arguments: object, **named: object) -> T:
-        seconds = ORDER_SECONDS if kind is RequestKind.ORDER else QUESTION_SECONDS
+        seconds = ORDER_SECONDS if kind is RequestKind.ORDER else self._patience
         reply: T = super()._request(kind, self._send_within, int(seconds * 1000), call, *arguments, **named)
         self._budget.note()
         return reply
+
+    @contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Questions that an exit or a stop waits for: a position may have no stop meanwhile."""
+        self._patience = HURRIED_SECONDS
+        try:
+            yield
+        finally:
+            self._patience = QUESTION_SECONDS
 
     def _send_within(self, milliseconds: int, call: Callable[..., T], *arguments: object) -> T:
         """One request; one that was refused unread for the clock's sake is sent again, once, by the venue's clock."""
@@ -507,7 +518,10 @@ class CcxtBroker(VenueBroker):
         old = self._placed.get(order.replaces) if order.replaces else None
         if old is not None:
             self._check_trading(self._mine[old.instrument])
-            self._withdraw(old)
+            try:
+                self._withdraw(old)
+            except Unproven:  # where it has traded, the new one is refused for want of coins
+                old = None
         try:
             self._place(order, self.exchange.stop(order.stop, self._mine[order.approved.intent.instrument].tick))
         except (Unclear, Denied) as error:
@@ -529,30 +543,57 @@ class CcxtBroker(VenueBroker):
         """
         self._check_rate(RequestKind.ORDER)
         reason = ""
-        with suppress(Unclear, Denied):  # what cannot be asked is no halt
+        with self._hurried(), suppress(Unclear, Denied):  # what cannot be asked is no halt
             reason = self._ask(self.exchange.halt, self.client, instrument.symbol)
         if reason:
             raise Unsent(f"{instrument.symbol} does not trade now: {reason}")
 
     def _make_way(self, placed: Placed, why: str) -> None:
-        if self._withdraw(placed):
+        try:
+            is_taken = self._withdraw(placed)
+        except Unproven as error:
+            raise Unsent("the stop in its way could not be proven gone") from error
+        if is_taken:
             self._say(Cancelled(self.clock(), self._venue, placed.order.id, why))
 
     def _withdraw(self, placed: Placed) -> bool:
         """Take a resting order away without a word; if that is not certain, what was to come in its place must wait.
-        False if there was none to take: it had ended without a fill, or never came."""
+        False if there was none to take: it had ended without a fill, or never came.
+
+        Unproven where it rests no longer and may have traded: too little for an exit, while a stop may follow.
+        """
         known = placed.filled
         try:
-            self._recall(placed)
-        except NotThere:
-            self._look()
-            if placed.filled > known or (placed.number and placed.order.id in self._placed):
-                raise Unsent("the stop in its way has ended by itself") from None
-            return False  # should it come late, it finds nothing left to lock
+            if self._is_taken_back(placed):
+                del self._placed[placed.order.id]
+                return True
+        except Unproven as error:
+            for is_query in (False, True):  # it was asked about in vain already
+                self._say(Failed(self.clock(), self._venue, placed.order.id, error.fault, is_query))
+            raise
         except Unclear as error:
             self._say(Failed(self.clock(), self._venue, placed.order.id, error.fault))
             raise Unsent("the stop in its way could not be proven gone") from error
-        del self._placed[placed.order.id]
+        if placed.filled > known or (placed.number and placed.order.id in self._placed):
+            raise Unsent("the stop in its way has ended by itself")
+        return False  # should it come late, it finds nothing left to lock
+
+    def _is_taken_back(self, placed: Placed) -> bool:
+        """False where it no longer rests, after a look at what it has traded."""
+        try:
+            self._recall(placed)
+        except NotThere:
+            try:
+                with self._hurried():
+                    self._look()
+            except (Unclear, Denied) as error:
+                if isinstance(error, Denied) and error.is_locked_out:
+                    raise
+                fault = error.fault if isinstance(error, Unclear) else Fault.RATE_LIMITED
+                raise Unproven(
+                    fault, f"{placed.order.id} rests no longer; what it traded is not told: {error}"
+                ) from error
+            return False
         return True
 
     def _recall(self, placed: Placed) -> None:

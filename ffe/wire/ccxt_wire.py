@@ -20,8 +20,8 @@ from ffe.model import (
     Symbol,
     Venue,
 )  # fmt: skip
-from ffe.wire.errors import Busy, Denied, NotThere, Unclear, wait_of, without
-from ffe.wire.exchanges import MILLI, SPENT, Budget, Reply, exchange_of
+from ffe.wire.errors import Busy, Denied, NotThere, Unclear, Unproven, wait_of, without
+from ffe.wire.exchanges import MILLI, SPENT, Budget, NotSeen, Reply, exchange_of
 from ffe.wire.market import WIDEST, Candle, Ticker
 
 T = TypeVar("T")
@@ -110,6 +110,8 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Busy(str(error)) from error
     except ccxt.InvalidNonce as error:
         raise Skewed(str(error)) from error
+    except NotSeen as error:
+        raise Unproven(Fault.TIMEOUT, str(error)) from error
     except ccxt.RequestTimeout as error:
         raise Unclear(Fault.TIMEOUT, str(error)) from error
     except ccxt.ExchangeNotAvailable as error:

@@ -16,6 +16,10 @@ class Unclear(Exception):
         self.fault = fault
 
 
+class Unproven(Unclear):
+    """An order was taken back, and whether it had traded before could not be asked."""
+
+
 class Denied(Exception):
     """The venue said no, for certain. is_locked_out: it no longer knows our key."""
 

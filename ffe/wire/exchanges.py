@@ -152,6 +152,10 @@ def listed_halt(market: Reply) -> str:
     return f"its status is {status}" if status else "the venue lists it as not active"
 
 
+class NotSeen(ccxt.RequestTimeout):  # type: ignore[misc]  # ccxt has no types
+    """A cancel was taken, and what became of its order could not be asked."""
+
+
 class Coinbase(Exchange):
     """Coinbase Advanced Trade. An acknowledgement has no status, a cancel is submitted and no more, only lists know our
     own ids, and stops are limits."""
@@ -161,6 +165,7 @@ class Coinbase(Exchange):
     # order move the price before it ends it.
     LIMIT_BELOW: Ratio = 0.05
     CANCEL_LOOKS = (0, 100, 200, 400, 800)  # milliseconds before each look at what is being cancelled
+    LOOK_LONGEST = 1_000  # milliseconds that such a look may take: a position waits without a stop
     # A lost order may be older than the trades that are of interest, by no more than this. C5 lets 500 orders a day
     # leave: with their stops a day of one market is a page or two.
     LISTED_FOR: Nanos = DAY
@@ -230,6 +235,7 @@ class Coinbase(Exchange):
 
     def _see_it_end(self, client: ccxt.Exchange, number: str, symbol: Symbol) -> None:
         status = "not answered"
+        client.timeout = min(client.timeout, self.LOOK_LONGEST)
         for pause in self.CANCEL_LOOKS:
             client.sleep(pause)
             try:
@@ -237,7 +243,7 @@ class Coinbase(Exchange):
             except ccxt.OrderNotFound:
                 status = "not listed"
             except ccxt.BaseError as error:
-                raise ccxt.RequestTimeout(f"{client.id}: the cancel of {number} is not seen done: {error}") from error
+                raise NotSeen(f"{client.id}: the cancel of {number} was taken and not seen done: {error}") from error
             if status == "FILLED":
                 raise ccxt.OrderNotFound(f"{client.id}: {number} was filled before its cancel")
             if status in self.ENDED:

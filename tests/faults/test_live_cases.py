@@ -205,6 +205,22 @@ def test_f3_stop_that_is_lost_leaves_nothing_bare_for_longer_than_seconds(
     assert bare_seconds(stage, 30) < SECONDS and stage.is_protected()
 
 
+@pytest.mark.parametrize("accepted", [False, True])
+def test_f3_cancel_that_is_lost_and_an_account_that_does_not_answer_leave_nothing_bare(
+    stage: Stage, accepted: bool
+) -> None:
+    """The second cancel was taken, or refused since the first had been; whether the stop had traded before could not be
+    asked, and neither exit nor stop left for as long as that lasted."""
+    stage.bought()
+    dead = [f.ServerError(on=f"GET {each}", times=10**6) for each in ("account", "openOrders", "order", "myTrades")]
+    stage.fault(f.Drop(on="DELETE order", accepted=accepted), *dead)
+    stage.tick(leave(stage.btc))
+    assert bare_seconds(stage, 30) < SECONDS
+    stage.venue.faults = []
+    assert bare_seconds(stage, 20) < SECONDS and stage.at_venue() < stage.btc.lot and not stage.stops()
+    stage.agrees()
+
+
 def lost(make: object, on: str, accepted: bool) -> f.Fault:
     """A fault of one kind; a page and a malformed body come after acceptance, as they are, or in place of it."""
     if make in (f.Drop, f.ServerError):
