@@ -277,6 +277,15 @@ def test_stop_that_fills_while_its_cancel_is_looked_at_is_the_exit(stage: Stage)
     assert not stage.posts("MARKET") and [o.cause for o in stage.told.outcomes] == ["stop"]
 
 
+def test_cancel_of_a_stop_that_has_filled_is_no_failure(stage: Stage) -> None:
+    stage.bought()
+    stage.fault(f.FilledBeforeCancel())
+    stage.tick(leave(stage.btc))
+    stage.beats(2)
+    is_gone(stage)
+    assert not [a for a in stage.answers if isinstance(a, Failed)] and not stage.posts("MARKET")
+
+
 REASONS = ["COMMANDER_REJECTED_CANCEL_ORDER", "INVALID_CANCEL_REQUEST", "NOT_ALLOWED_TO_CANCEL", "SOMETHING_NEW"]
 
 

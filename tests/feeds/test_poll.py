@@ -261,7 +261,18 @@ def test_hours_without_trade_are_no_gap(binance: tuple[Server, ccxt.binance]) ->
     assert set(asked) == {"time"}
 
 
-@pytest.mark.parametrize("column", [{"high": 50.0}, {"low": 0.0}, {"close": float("nan")}, {"open": float("inf")}])
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"high": 50.0},
+        {"low": 0.0},
+        {"close": float("nan")},
+        {"open": float("inf")},
+        {"volume": float("nan")},
+        {"volume": float("inf")},
+        {"volume": -1.0},
+    ],
+)
 def test_a_bar_that_cannot_be_true_is_left_out_and_is_a_failure(coins: Coins, column: dict[str, float]) -> None:
     good = coins.give(NINE, 3, MINUTE, coins.btc)
     bad = replace(good[0], **column)
@@ -493,6 +504,15 @@ def test_a_failing_venue_is_told_of_and_so_is_its_return(coins: Coins) -> None:
     assert all(a.query and a.order is None and a.venue == COINS for a in stage.answers[:-1])
     assert 4 <= len(stage.answers) <= 12  # every ten seconds in the end
     assert stage.answers[-1].time <= NINE + 70 * SECOND
+
+
+def test_failing_venue_is_asked_later_and_later_up_to_ten_seconds(coins: Coins) -> None:
+    stage = coins.stage()
+    stage.awaited = frozenset({coins.btc.id})
+    coins.venue.faults = [faults.ServerError(on="GET *", start=NINE + 3 * SECOND, end=NINE + 63 * SECOND)]
+    stage.run(90)
+    met = [(r.time - NINE) / SECOND for r in coins.venue.requests if 3 * SECOND <= r.time - NINE < 63 * SECOND]
+    assert [round(b - a) for a, b in pairwise(met)] == [2, 2, 4, 8, 10, 10, 10, 10]
 
 
 def test_rate_limit_without_a_time_is_waited_for_longer_and_longer_and_is_no_failure(coins: Coins) -> None:

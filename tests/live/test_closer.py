@@ -12,7 +12,7 @@ import ccxt
 import pytest
 
 from ffe.live.closer import Liquidator, Standing
-from ffe.model import SECOND, Cause, Currency, Exit, Fill, Filled, InstrumentId, Nanos, OrderId
+from ffe.model import SECOND, Cause, Currency, Exit, Fill, Filled, InstrumentId, Nanos, OrderId, Protect
 from tests.faults.stage_oanda import CLOSE, EUR, GBP
 from tests.faults.stage_spot import COINS
 from tests.live.closing_stage import AtBinance, Kept, Scene, at_binance, at_oanda, with_sent
@@ -93,6 +93,15 @@ def test_journal_is_written_before_the_stop_makes_way(binance: Binance) -> None:
         scene.liquidator(journal=journal).close()
         assert journal.posted[0] == 0  # a busy machine may be late to hear the answer, and asks: those steps follow
         assert [type(order) for order in journal.steps[0].orders][-1] is Exit
+
+
+def test_journal_is_written_before_a_stop_is_put_back(binance: Binance) -> None:
+    with at_binance(binance) as scene:
+        scene.venue.faults = [Drop(on=MARKET)]
+        journal = Before(scene)
+        scene.liquidator(journal=journal).close()
+        (n,) = [n for n, step in enumerate(journal.steps) for order in step.orders if isinstance(order, Protect)]
+        assert journal.posted[n] == 2 and scene.sequence()[:3] == ["DELETE BTC", "POST BTC", "POST BTC"]
 
 
 @pytest.mark.parametrize("fault", [Drop, ServerError, Page, Hang])

@@ -384,6 +384,15 @@ def test_look_shows_positions_and_orders_and_sends_nothing(binance: Binance, tmp
         assert left.orders == 2 and not left.unknown and folder.sent() == []
 
 
+def test_orders_and_coins_of_others_are_nothing_that_is_left(binance: Binance, tmp_path: Path) -> None:
+    with folder_at(binance, tmp_path, holds={"BTC": 0.2}) as folder:
+        folder.write_journal()
+        by_hand = Order(0, "web_1234567", "BTCUSDT", Side.SELL, Kind.LIMIT, exact(0.1), exact(60_000))
+        folder.venue.account.place(by_hand)
+        left = Look(folder.place)()
+        assert left.held == pytest.approx({"coins:BTC/USDT": 0.0999}) and left.orders == 1
+
+
 def test_entry_that_is_under_way_is_something_that_is_left(binance: Binance, tmp_path: Path) -> None:
     """It can still fill: no position shows it, and no order rests."""
     with folder_at(binance, tmp_path) as folder:

@@ -134,6 +134,15 @@ def test_only_a_confirmed_stop_rests() -> None:
     assert orders.resting(BTC) == resting
 
 
+def test_newest_of_two_confirmed_stops_is_the_one_that_rests() -> None:
+    """A replaced one may still be confirmed when its successor is; a retry has to name the successor."""
+    orders = OrdersOut()
+    for name in ("the older", "the newer"):
+        orders.add(ticket(name), T, OutStatus.WORKING)
+    resting = orders.resting(BTC)
+    assert resting is not None and resting.ticket.id == "the newer"
+
+
 def test_answer_about_another_order_changes_nothing() -> None:
     orders = OrdersOut()
     orders.add(ticket(), T)
@@ -189,6 +198,12 @@ def test_what_the_venue_said_is_obeyed_as_it_was_said_and_not_doubled() -> None:
         assert not attempts.may(BTC, Role.EXIT, now + 3 * SECOND - 1)
         now += 3 * SECOND
         assert attempts.may(BTC, Role.EXIT, now)
+
+
+def test_next_order_leaves_as_early_as_the_venue_said() -> None:
+    attempts = Attempts()
+    attempts.refuse(BTC, Role.EXIT, T, T + SECOND // 2)
+    assert not attempts.may(BTC, Role.EXIT, T) and attempts.may(BTC, Role.EXIT, T + SECOND // 2)
 
 
 def test_what_the_venue_said_holds_for_every_order_of_that_role_and_for_no_other() -> None:

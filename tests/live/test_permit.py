@@ -98,6 +98,18 @@ def test_latch_waits_for_an_entry_that_is_leaving(permit: Permit) -> None:
     assert latched and latched[0] >= left
 
 
+def test_permit_is_gone_at_once_though_an_entry_is_leaving(permit: Permit) -> None:
+    """Whoever asks for it meanwhile gets none."""
+    with permit.held():
+        stop = threading.Thread(target=permit.take_away)
+        stop.start()
+        deadline = time.monotonic() + PATIENCE_SECONDS / 2.0
+        while permit.is_given and time.monotonic() < deadline:
+            time.sleep(PATIENCE_SECONDS / 100.0)
+        assert not permit.is_given
+    stop.join(2.0)
+
+
 def test_latch_waits_no_longer_than_its_patience_for_an_entry_that_hangs(permit: Permit) -> None:
     with permit.held():
         began = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ccxt
 import pytest
 
@@ -113,6 +115,13 @@ def test_dust_is_shown_and_is_nothing_that_can_be_sold(binance: Binance) -> None
         scene.venue.account.held["BTC"] = exact(0.00009)
         shown = scene.reader().read()
         assert shown.is_empty and "too little to be sold" in "\n".join(shown.lines())
+
+
+def test_position_without_a_price_counts_as_worth_enough(binance: Binance) -> None:
+    with at_binance(binance) as scene:
+        shown = scene.reader().read()
+        assert replace(shown, prices={}).sellable() == shown.sellable() != {}
+        assert "worth" not in "\n".join(replace(shown, prices={}).lines())
 
 
 # ---------------------------------------------------------------- everything
