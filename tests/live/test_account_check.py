@@ -38,7 +38,7 @@ from ffe.wire.account import AccountReport, ClockReading, MarketReport, RestingS
 from ffe.wire.exchanges import TESTED
 from tests.data.values import instrument
 from tests.live.street import INSTRUMENT, KEY, ROOT, SECRET, SETTINGS, Street, session
-from tests.live.test_oanda import SETTINGS as OANDA_SETTINGS
+from tests.live.test_oanda import settings_of
 from tests.venues.binance import Binance
 from tests.venues.faults import Hang, ServerError
 from tests.venues.oanda import Oanda
@@ -414,7 +414,7 @@ def oanda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Oanda]]:
         made.mid("EUR_USD", "1.25")
         monkeypatch.setenv("OANDA_API_KEY", "loopback")
         monkeypatch.setenv("OANDA_ACCOUNT_ID", made.id)
-        Path("ffe.toml").write_text(OANDA_SETTINGS.format(url=made.url))
+        Path("ffe.toml").write_text(settings_of(made.url))
         return made
 
     yield open_one
@@ -457,7 +457,7 @@ def test_a_wrong_token_or_account_refuses(
 def test_a_token_without_the_right_to_its_account_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = {"errorMessage": "Insufficient authorization to perform request."}
     with Server(lambda _: Reply(reason, 403)) as server:
-        Path("ffe.toml").write_text(OANDA_SETTINGS.format(url=f"http://127.0.0.1:{server.port}"))
+        Path("ffe.toml").write_text(settings_of(f"http://127.0.0.1:{server.port}"))
         monkeypatch.setenv("OANDA_API_KEY", "loopback")
         monkeypatch.setenv("OANDA_ACCOUNT_ID", "101-004-1234567-001")
         said = refused("EUR/USD")

@@ -4,6 +4,7 @@ leaves what is open protected.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -28,10 +29,12 @@ currency = "USD"
 kind = "margin"
 address = "{url}"
 horizon_seconds = 3.0
-[instruments."EUR/USD"]
+"""
+INSTRUMENT = """
+[instruments."{base}/USD"]
 venue = "oanda"
 asset_class = "forex"
-base = "EUR"
+base = "{base}"
 quote = "USD"
 hours = "24/7"
 shortable = true
@@ -39,13 +42,18 @@ margin_ratio = 0.05
 """
 
 
+def settings_of(url: str, *pairs: str) -> str:
+    instruments = [INSTRUMENT.format(base=pair.removesuffix("_USD")) for pair in pairs or (PAIR,)]
+    return "".join([SETTINGS.format(url=url), *instruments])
+
+
 class OandaStreet(Street):
     """The market moves every second; bars are of five. It is always open, for a test may run on a Sunday."""
 
-    def __init__(self, folder: Path, venue: Oanda) -> None:
+    def __init__(self, folder: Path, venue: Oanda, pairs: tuple[str, ...]) -> None:
         self.folder, self.at_oanda, self.logs = folder, venue, 0
         self.more_env = {"OANDA_API_KEY": TOKEN, "OANDA_ACCOUNT_ID": venue.id}
-        (folder / "ffe.toml").write_text(SETTINGS.format(url=venue.url))
+        (folder / "ffe.toml").write_text(settings_of(venue.url, *pairs))
 
     def levels(self) -> list[str]:
         """What rests, on trades of ours."""
@@ -56,39 +64,42 @@ def bar(opened: Nanos, length: Nanos, price: Decimal) -> Bar:
     return Bar(opened, opened + length, price, price, price, price)
 
 
-def past(now: Nanos) -> Iterator[Bar]:
-    """Ninety days whose closes differ, and the last minute."""
-    today = now // DAY
+def past(now: Nanos, pair: str) -> Iterator[Bar]:
+    """Ninety days whose closes differ, from pair to pair as well, and the last minute."""
+    today, chance = now // DAY, random.Random(pair)
     for n in range(90):
-        yield bar((today - 90 + n) * DAY, DAY, Decimal("1.25") + Decimal(n * 7 % 5) / 200)
+        yield bar((today - 90 + n) * DAY, DAY, Decimal("1.25") + Decimal(chance.randrange(5)) / 200)
     for opened in range(today * DAY, now // STEP * STEP, STEP):
         yield bar(opened, STEP, Decimal("1.25"))
 
 
 @contextmanager
-def street(folder: Path) -> Iterator[OandaStreet]:
-    pair, ends = Instrument(PAIR), threading.Event()
-    with Oanda(time.time_ns, instruments=[pair], token=TOKEN) as venue:
-        venue.bars(PAIR, past(time.time_ns()))
-        venue.mid(PAIR, "1.25")
-        market = threading.Thread(target=moves, args=(venue, ends), daemon=True)
+def street(folder: Path, *pairs: str) -> Iterator[OandaStreet]:
+    pairs, ends = pairs or (PAIR,), threading.Event()
+    with Oanda(time.time_ns, instruments=[Instrument(pair) for pair in pairs], token=TOKEN) as venue:
+        for pair in pairs:
+            venue.bars(pair, past(time.time_ns(), pair))
+            venue.mid(pair, "1.25")
+        market = threading.Thread(target=moves, args=(venue, pairs, ends), daemon=True)
         market.start()
         try:
-            yield OandaStreet(folder, venue)
+            yield OandaStreet(folder, venue, pairs)
         finally:
             ends.set()
             market.join(5)
 
 
-def moves(venue: Oanda, ends: threading.Event) -> None:
+def moves(venue: Oanda, pairs: tuple[str, ...], ends: threading.Event) -> None:
     closed = time.time_ns() // STEP * STEP
     for n in range(10**6):
         if ends.wait(0.5):
             return
         mid = Decimal("1.25") + Decimal(n % 3) / 10_000
-        venue.mid(PAIR, mid)
+        for pair in pairs:
+            venue.mid(pair, mid)
         while closed + STEP <= time.time_ns():
-            venue.bars(PAIR, [bar(closed, STEP, mid)])
+            for pair in pairs:
+                venue.bars(pair, [bar(closed, STEP, mid)])
             closed += STEP
 
 
