@@ -6,6 +6,7 @@ HYPOTHESIS_PROFILE chooses `default` for every day, `mutation` for small runs th
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +56,12 @@ def coinbase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
 
     with at_coinbase(tmp_path_factory.mktemp("tls")) as pair:
         yield pair
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of this test's own, for this process alone: it stands in the password entry, not in the environment."""
+    entry, home = pwd.getpwuid(os.getuid()), tmp_path_factory.mktemp("home")
+    fields = [str(home) if value == entry.pw_dir else value for value in entry]
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd(fields))
+    return home

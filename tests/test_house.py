@@ -27,12 +27,13 @@ ROOMS_WITHIN = {"risk.limits": "limits", "wire.connect": "connect"}
 VALUES = {"model", "errors", "kernels", "limits"}
 BELOW = {*VALUES, "rounding", "session", "ports", "hours", "book", "sizing", "history", "memory"}
 CORE = {*BELOW, "strategy", "risk", "engine"}
-EDGE = {"wire", "connect", "brokers", "feeds", "data", "records", "config"}
+EDGE = {"wire", "connect", "brokers", "feeds", "data", "records", "config", "private"}
 MAY_KNOW: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "kernels": set(),
     "limits": set(),
+    "private": {"errors"},
     "ports": {"model"},
     "rounding": {"model"},
     "command": {"errors"},

@@ -35,10 +35,10 @@ def live(
     from ffe.config import load_secrets, load_settings
     from ffe.hours import interval_of
     from ffe.live import account_check, preflight
+    from ffe.live.accounts import known_by, left_of
     from ffe.live.arming import check
     from ffe.live.connect import Armed, connectors
     from ffe.live.logs import log_to
-    from ffe.live.recovery import left_in
     from ffe.live.supervisor import Supervisor
     from ffe.live.task import Task
 
@@ -49,7 +49,8 @@ def live(
     armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
     length = interval_of(interval)
     found = connectors(settings, names, load_secrets(), armed)
-    held = sorted(left_in(settings.data_folder).held())
+    accounts = known_by(found)
+    held = sorted(left_of(settings.data_folder, accounts).held())
     every = connectors(settings, [*names, *held], load_secrets(), armed)
     account_check.refuse_untested(every, untested or [])
     if real:
@@ -69,7 +70,7 @@ def live(
         strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
         armed=armed,
     )  # fmt: skip
-    raise typer.Exit(Supervisor(task, settings, typer.echo).run())
+    raise typer.Exit(Supervisor(task, settings, accounts, typer.echo).run())
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from typing import ParamSpec
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """number names whom the answer goes to."""
+    """number names whom the answer goes to; by is who asks, and is_ours that it is the engine, or was started by it."""
 
     number: int
     act: str
     by: str = ""
     instrument: str | None = None
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ LASTS: Nanos = 24 * HOUR
 
 
 class Arming(BaseModel):
-    """accounts are venue -> account id; config and code are hashes of what was looked at when this was signed."""
+    """accounts are venue -> account id, data_folder is where its records and its latch are; config and code are hashes
+    of what was looked at when this was signed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     accounts: dict[str, str]
+    data_folder: str
     limits: dict[str, float]
     config: str
     code: str
@@ -57,7 +59,8 @@ def limits_of(settings: Settings, symbols: Sequence[str]) -> dict[str, float]:
 def arm(path: Path, settings: Settings, symbols: Sequence[str], connectors: Sequence[Connector], now: Nanos) -> Arming:
     """Write an arming file for these settings and accounts, for its owner alone."""
     armed = Arming(
-        accounts={c.venue: c.account_id for c in connectors}, limits=limits_of(settings, symbols),
+        accounts={c.venue: c.account_id for c in connectors},
+        data_folder=_place(settings), limits=limits_of(settings, symbols),
         config=settings.fingerprint(), code=code_version(), signed=now, expires=now + LASTS,
     )  # fmt: skip
     try:
@@ -84,6 +87,7 @@ def check(
         *(["it has expired " + stamp(armed.expires)] if now >= armed.expires else []),
         *(["it was signed in the future"] if armed.signed > now else []),
         *(["it is for other accounts"] if armed.accounts != accounts else []),
+        *([f"it was signed for the data folder {armed.data_folder}"] if armed.data_folder != _place(settings) else []),
         *(["it was signed for other limits"] if armed.limits != limits_of(settings, symbols) else []),
         *(["it was signed for other settings"] if armed.config != settings.fingerprint() else []),
         *(["it was signed for another version of the code"] if armed.code != code_version() else []),
@@ -91,6 +95,10 @@ def check(
     ]
     if wrong:
         raise ConfigError(f"{path} does not arm this session: {'; '.join(wrong)}. Nothing was started.")
+
+
+def _place(settings: Settings) -> str:
+    return str(settings.data_folder.resolve())
 
 
 def _not_the_id(connectors: Sequence[Connector]) -> str:

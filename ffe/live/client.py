@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ffe.errors import ConfigError, FfeError
+from ffe.errors import FfeError
 from ffe.hours import stamp
 from ffe.live import control
+from ffe.live.accounts import permit_found
 from ffe.live.link import Said
-from ffe.live.permit import Permit
+from ffe.live.oversight import LATCHED
+from ffe.live.process import kill_noted
 from ffe.live.recovery import Left, left_in
 from ffe.live.task import Task
 from ffe.model import SECOND, Act, Nanos
 
-OURS = (b"ffe.live", b"ffe/live/__main__.py")  # how our processes are called
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = 3.0  # for a killed process to let go; another user, or a disk that hangs, may never
 FIRST_WORD_SECONDS = {"status": 3.0, Act.EMERGENCY_STOP: 3.0}  # of the supervisor, whatever hangs behind it
 SILENT_SECONDS = 30.0  # between two messages about a stop: a supervisor that closes reports every few seconds
 ANSWER_SECONDS = 90.0  # of anything that the engine has to carry out
@@ -35,8 +34,7 @@ class NoSession(FfeError):
 
 def ask(folder: Path, act: str, instrument: str | None = None) -> Iterator[Said]:
     """The answers to a request, until it is done; NoSession where no supervisor answers, or answers any longer."""
-    by = f"the command line of {os.getenv('USER', 'somebody')}"
-    link = control.call(folder, act=act, by=by, instrument=instrument)
+    link = control.call(folder, act=act, instrument=instrument)
     if link is None:
         raise NoSession(f"{folder}: no session runs here. Start one: python -m ffe.live STRATEGY --symbols …")
     link.end.settimeout(FIRST_WORD_SECONDS.get(act, ANSWER_SECONDS))
@@ -61,7 +59,7 @@ def last_known(folder: Path, now: Nanos) -> list[str]:
         f"slot {t.slot}: {t.side.name.lower()} {t.qty:g} {t.instrument}, stop {t.stop:g}; whether it rests is not known"
         for t in left.trades()
     ]
-    latch = "entries may leave once a session runs" if Permit(folder).is_given else "LATCHED: no entry leaves"
+    latch = "entries may leave once a session runs" if permit_found(folder).is_given else "LATCHED: no entry leaves"
     return [
         f"What the journal last knew, {when}; nobody was asked since: {latch}",
         *(trades or ["nothing of ours was open"]),
@@ -83,22 +81,22 @@ def _foreign(left: Left) -> Iterator[str]:
 
 
 def force(folder: Path, say: Say) -> bool:
-    """The emergency stop: by the session's own supervisor, or, where none answers, from here. Whether the venues show
-    flat."""
+    """The emergency stop: latched from here first; then closed by the session's own supervisor, or, where none answers,
+    from here. Whether it is latched and the venues show flat."""
+    is_latched, closed = _latch(folder, say), None
     try:
-        done: object = None
         for message in ask(folder, Act.EMERGENCY_STOP):
             say(str(message.get("said")))
-            done = message.get("done")
-        return done is True
-    except NoSession:
-        say("no supervisor answers: it is done from here")
+            closed = message.get("done", closed)
+        return is_latched and closed is True
+    except FfeError as error:
+        say(f"no supervisor answers: it is done from here ({error})")
     from ffe.live.closing import Place, close_all
 
     with _alone(folder, say):
         report = close_all(Place(folder, Task.kept(folder)), say)
     say("\n".join(report.lines))
-    return report.is_good
+    return is_latched and report.is_good
 
 
 def force_everything(folder: Path, account: str, say: Say) -> bool:
@@ -108,35 +106,40 @@ def force_everything(folder: Path, account: str, say: Say) -> bool:
 
     place = Place(folder, Task.kept(folder))
     accounts_called(place, account)
+    is_latched = _latch(folder, say)
     with _alone(folder, say):
         report = close_everything(place, account, say)
     say("\n".join(report.lines))
-    return report.is_good
+    return is_latched and report.is_good
+
+
+def _latch(folder: Path, say: Say) -> bool:
+    """Whether no entry leaves from now on, in this session or a later one, as far as this machine can know."""
+    taken = permit_found(folder).take_away()
+    if taken.is_kept:
+        say(LATCHED)
+        for why in taken.left:
+            say(f"but not everywhere: {why}")
+    else:
+        say(f"NOT LATCHED: {taken.why_not()}. Start no session before that is mended and `ffe stop --force` succeeds.")
+    return taken.is_kept
 
 
 @contextmanager
 def _alone(folder: Path, say: Say) -> Iterator[None]:
-    """Latched, and with no process of the session left."""
-    try:
-        Permit(folder).take_away()
-    except OSError as error:
-        say(f"the latch cannot be kept ({error}): the next session must not be started before that is mended")
+    """With no process of the session left; what a lock of somebody else's stands for is not waited for."""
     kill_what_runs(folder)
-    say("latched: no entry leaves")
     with ExitStack() as stack:
         for name in ("live.lock", "engine.lock"):
             try:
-                stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS))
-            except Timeout:
-                raise ConfigError(f"{folder}: a session still runs. End its process, and try again.") from None
+                stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS, mode=0o600))
+            except (OSError, Timeout):
+                say(f"{folder / name} is held by another process, which could not be ended: it is closed all the same")
         yield
 
 
 def kill_what_runs(folder: Path) -> None:
     """End the processes of a session that does not answer any longer."""
     for name in ("supervisor.pid", "engine.pid"):
-        with suppress(OSError, ValueError):
-            pid = int((folder / name).read_text())
-            if any(mark in Path(f"/proc/{pid}/cmdline").read_bytes() for mark in OURS):
-                os.kill(pid, signal.SIGKILL)
+        kill_noted(folder / name)
     time.sleep(0.1)

@@ -20,10 +20,10 @@ from ffe.book import FLAT
 from ffe.brokers.venue import VenueBroker
 from ffe.config import Settings, load_secrets
 from ffe.errors import ConfigError, FfeError, NotWritable, RecordError, Tampered
+from ffe.live.accounts import mark_of
 from ffe.live.actions import OpenedTrade, Remainder, Report
 from ffe.live.closer import Exits, Liquidator, LogJournal, Standing, Timer
 from ffe.live.connect import Connector, connectors
-from ffe.live.locks import mark_of
 from ffe.live.orders_out import OrdersOut
 from ffe.live.reading import NoReading, Reading, VenueReader
 from ffe.live.recovery import Left, Leftover, left_in

@@ -26,8 +26,8 @@ AT_ONCE = socket.MSG_DONTWAIT
 class Link:
     """One end. An end that is gone sends nothing and has nothing to read."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self.end = end
+    def __init__(self, end: socket.socket, most: int = MOST) -> None:
+        self.end, self._most = end, most
         self.is_open = True
         self._unread, self._unsent = b"", bytearray()
         self._messages: deque[Said] = deque()  # that have arrived and were not read
@@ -51,7 +51,7 @@ class Link:
             while self.is_open and self._unsent:
                 del self._unsent[: self.end.send(self._unsent, AT_ONCE)]
         except BlockingIOError:
-            self.is_open = len(self._unsent) <= MOST
+            self.is_open = len(self._unsent) <= self._most
         except OSError:
             self.is_open = False
 
@@ -99,7 +99,7 @@ class Link:
             yield self._messages.popleft()
 
     def _take_in(self, data: bytes) -> None:
-        self.is_open = self.is_open and bool(data) and len(self._unread) < MOST
+        self.is_open = self.is_open and bool(data) and len(self._unread) < self._most
         *lines, self._unread = (self._unread + data).split(b"\n")
         self._messages += [message for line in lines for message in _read(line)]
 
@@ -111,8 +111,8 @@ class Link:
 
 
 def _read(line: bytes) -> Iterator[Said]:
-    """The object of a line; a line that is none is skipped."""
-    with suppress(ValueError):
+    """The object of a line; a line that is none, or one of brackets alone, is skipped."""
+    with suppress(ValueError, RecursionError):
         message = json.loads(line)
         if isinstance(message, dict):
             yield message

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
+
+from ffe.private import own_folder
 
 FOLDER = Path("logs")
 SAYS_TOO_MUCH = ("httpx2", "httpcore2", "urllib3", "ccxt")  # addresses, and accounts in them
@@ -11,9 +14,9 @@ NOTICES = "ffe.live.notices"  # one line for each thing that a person must know
 
 
 def log_to(folder: Path = FOLDER) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file, screen = logging.FileHandler(folder / "live.log"), logging.StreamHandler()
-    (folder / "live.log").chmod(0o600)
+    path = own_folder(folder) / "live.log"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    file, screen = logging.FileHandler(path), logging.StreamHandler()
     screen.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == NOTICES)
     screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -30,6 +30,8 @@ ENDS_WITHIN = 20.0
 MENDED_WITHIN = 5.0  # before a closing that broke is tried again
 RESTARTS, RESTARTS_WITHIN = 5, 3600.0
 
+LOOSENING = frozenset({Act.RE_ARM, Act.RESUME, Act.ADOPT})  # what no strategy may ask for
+
 LATCHED, FLAT = "latched: no entry leaves", "The venues show flat."
 FIRST = "What is open is protected first, or closed."
 KILLED = "the engine did not answer: it is killed, and closed from here"
@@ -127,6 +129,9 @@ class Oversight:
     @decided
     def requested(self, request: Request, now: float) -> Iterator[Action]:
         match request.act:
+            case act if request.is_ours and act in LOOSENING:
+                yield Announce(f"{act} was asked for by the session itself ({request.by}), and refused.")
+                yield Reply(request.number, f"{act}: that is a person's to say, and not the session's.", False)
             case "end":
                 yield Reply(request.number, "The session ends: what is open is protected first.")
                 yield from self.end(now, request.number)

@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,20 +21,21 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from ffe.config import Settings, load_secrets
+from ffe.config import Settings
 from ffe.errors import FfeError
 from ffe.live import closing
+from ffe.live.accounts import Known, locked, permit_of, take_over
 from ffe.live.actions import Action, Announce, Do, Leave, Look, OpenedTrade, Reply, Report, Request, Tell
 from ffe.live.child import Child
+from ffe.live.clients import Client, Clients
 from ffe.live.closing import Place
-from ffe.live.connect import connectors
-from ffe.live.control import listen
+from ffe.live.control import listening
 from ffe.live.jobs import Jobs
 from ffe.live.life import Life
 from ffe.live.link import Json, Link, Said
-from ffe.live.locks import locked
 from ffe.live.oversight import Oversight
-from ffe.live.permit import Permit
+from ffe.live.permit import Permit, Taken
+from ffe.live.process import keep_orphans, note
 from ffe.live.recovery import left_in
 from ffe.live.task import Task
 
@@ -55,15 +56,16 @@ class Word:
 
 
 class Supervisor:
-    def __init__(self, task: Task, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, task: Task, settings: Settings, accounts: Sequence[Known], say: Callable[[str], None]) -> None:
         self.place, self._echo = Place(settings.data_folder, task), say
-        self.permit, self.oversight, self.jobs = Permit(settings.data_folder), Oversight(), Jobs()
+        self._accounts, self.permit = accounts, permit_of(settings.data_folder, accounts)
+        self.oversight, self.jobs = Oversight(), Jobs()
         self.word = Word()
         self._engine: Child | None = None
         self._dying: Child | None = None  # the newest that was killed
-        self._clients: dict[int, Link] = {}  # by the numbers of their requests
         self._look = closing.Look(self.place)
         self._selector = selectors.DefaultSelector()
+        self.clients = Clients(self._selector, self._answer)
         self._ends = Ends()
 
     # ------------------------------------------------------------ the loop
@@ -71,12 +73,14 @@ class Supervisor:
     def run(self) -> int:
         """Until the session ends; the exit code."""
         folder, task = self.place.folder, self.place.task
-        with locked(folder, self._accounts()):
-            if not (Task.is_kept(folder) or left_in(folder).head):
-                self.permit.give()  # a folder's first session; any later one finds the latch as it was left
+        keep_orphans()
+        with locked(folder, self._accounts):
+            is_first = not (Task.is_kept(folder) or left_in(folder).head)
+            if why := take_over(folder, self._accounts, is_first):
+                self._announce(why)
             task.keep(folder)
             note(folder / "supervisor.pid", os.getpid())
-            with listen(folder) as server, self._ends.on_signals():
+            with self.permit.reserved(), listening(folder) as server, self._ends.on_signals():
                 self._selector.register(server, selectors.EVENT_READ, partial(self._welcome, server))
                 self._selector.register(self.jobs, selectors.EVENT_READ, self.jobs.hand_over)
                 self.do(self.oversight.begin(time.monotonic()))
@@ -84,12 +88,14 @@ class Supervisor:
                 while self._ends.code is None:
                     self._turn()
                 self.jobs.close()
+                self.clients.close()
         return self._ends.code
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(TICK_SECONDS):
             key.data()
         now = time.monotonic()
+        self.clients.tick(now)
         if self._engine is not None:
             self._engine.link.flush()
         if self._engine is not None and (code := self._engine.ended()) is not None:
@@ -107,7 +113,7 @@ class Supervisor:
     def _do(self, action: Action) -> None:
         match action:
             case Reply(to=to, text=text, done=done):
-                self._reply(to, text, done)
+                self.clients.reply(to, text, done)
             case Announce(text=text):
                 self._announce(text)
             case Tell(act=act, by=by, instrument=instrument, number=number):
@@ -132,9 +138,9 @@ class Supervisor:
                 self._forget_engine()
             case Do.LATCH:
                 self._ends.hurry()
-                self._queue(self.permit.take_away, self.oversight.latched)
+                self._queue(self.permit.take_away, self._latched)
             case Do.GIVE_PERMIT:
-                self._queue(self.permit.give, self.oversight.commands.permit_given)
+                self._queue(partial(_given, self.permit), self._permit_given)
             case Do.READ_TRADES:
                 read = partial(_trades, self.place.folder)
                 self._start(read, lambda r: self.oversight.commands.trades_read(*r, time.monotonic()))
@@ -154,10 +160,17 @@ class Supervisor:
     def _start(self, work: Callable[[], T], then: Callable[[T], Iterable[Action]]) -> None:
         self.jobs.start(work, lambda result: self.do(then(result)), self._announce)
 
-    def _queue(self, change: Callable[[], None], then: Callable[[str, float], Iterable[Action]]) -> None:
-        """Change the permit; then gets why it could not be, "" if it was."""
-        work = partial(_why_not, change, self.permit.path)
-        self.jobs.queue(work, lambda why: self.do(then(why, time.monotonic())), self._announce)
+    def _queue(self, change: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Change the permit."""
+        self.jobs.queue(change, then, self._announce)
+
+    def _latched(self, taken: Taken) -> None:
+        self.do(self.oversight.latched(taken.why_not(), time.monotonic()))
+        for why in taken.left if taken.is_kept else ():
+            self._announce(f"The latch is kept, but not everywhere: {why}")
+
+    def _permit_given(self, why_not: str) -> None:
+        self.do(self.oversight.commands.permit_given(why_not, time.monotonic()))
 
     def _work_on(self, what: Do, work: Callable[[], Report], then: Callable[[Report, float], Iterable[Action]]) -> None:
         """Once a killed engine is dead: it wrote the journal, and may still be sending."""
@@ -227,43 +240,18 @@ class Supervisor:
     # ------------------------------------------------------------ requests
 
     def _welcome(self, server: socket.socket) -> None:
-        link = Link(server.accept()[0])
-        self._selector.register(link, selectors.EVENT_READ, partial(self._serve, link))
+        self.clients.welcome(server, time.monotonic())
 
-    def _serve(self, link: Link) -> None:
-        link.flush()
-        for message in link.heard():
-            self._answer(link, message)
-        self._mind(link)
-
-    def _answer(self, link: Link, message: Said) -> None:
-        act, by, instrument = str(message.get("act")), str(message.get("by")), message.get("instrument")
+    def _answer(self, client: Client, message: Said) -> None:
+        act, instrument = str(message.get("act")), message.get("instrument")
         if act == "status":
-            link.say(**self.told())
+            client.link.say(**self.told())
             return
         number = self.oversight.commands.number()
-        self._clients[number] = link
-        request = Request(number, act, by, str(instrument) if instrument else None)
+        client.pending.add(number)
+        is_ours = client.peer.descends_from(os.getpid())
+        request = Request(number, act, client.peer.name(), str(instrument) if instrument else None, is_ours)
         self.do(self.oversight.requested(request, time.monotonic()))
-
-    def _reply(self, to: int, text: str, done: bool | None) -> None:
-        link = self._clients.get(to)
-        if link is None:
-            return
-        link.say(said=text) if done is None else link.say(said=text, done=done)
-        if done is not None:
-            del self._clients[to]
-        self._mind(link)
-
-    def _mind(self, link: Link) -> None:
-        """Drop a link that is closed; wait for one that does not read."""
-        if not link.is_open:
-            self._clients = {number: other for number, other in self._clients.items() if other is not link}
-            self._unregister(link)
-            link.close()
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
-        self._selector.modify(link, events, partial(self._serve, link))
 
     def _unregister(self, link: Link) -> None:
         with suppress(KeyError, ValueError):  # it is not registered, or its socket is closed already
@@ -288,11 +276,6 @@ class Supervisor:
         log.info("%s", text)
         with suppress(OSError):
             self._echo(text)
-
-    def _accounts(self) -> list[str]:
-        task = self.place.task
-        found = connectors(self.place.settings, task.symbols, load_secrets(), task.armed)
-        return [connector.account_id for connector in found]
 
 
 class Ends:
@@ -333,25 +316,18 @@ class Ends:
         return lambda: time.monotonic() < deadline and not hurried.is_set()
 
 
-def note(file: Path, pid: int) -> None:
-    """For whoever has to kill a process that hangs; a full disk is no reason not to run."""
-    try:
-        file.write_text(str(pid))
-    except OSError as error:
-        log.critical("%s: %s", file, error)
-
-
 def get_ready(settings: Settings) -> None:
     """Load what closing needs before it is needed: it takes a second, and later the code on disk may be another."""
     if any(venue.source == "ccxt" for venue in settings.venues.values()):
         import ffe.brokers.ccxt_broker  # noqa: F401
 
 
-def _why_not(change: Callable[[], None], path: Path) -> str:
+def _given(permit: Permit) -> str:
+    """Why the permit could not be given; "" if it was."""
     try:
-        change()
+        permit.give()
     except OSError as error:
-        return f"{path}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}"
     return ""
 
 

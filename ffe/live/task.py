@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ffe.config import Settings
 from ffe.errors import RecordError
 from ffe.live.connect import Armed
+from ffe.private import write_own
 
 FILE = "task.json"
 
@@ -24,8 +25,7 @@ class Task(BaseModel):
     armed: Armed = Armed.NOT
 
     def keep(self, folder: Path) -> None:
-        (folder / FILE).write_text(self.model_dump_json())
-        (folder / FILE).chmod(0o600)
+        write_own(folder / FILE, self.model_dump_json())
 
     @staticmethod
     def is_kept(folder: Path) -> bool:

@@ -24,16 +24,15 @@ from ffe.feeds.agenda import Wanted
 from ffe.feeds.merge import Venues, merge
 from ffe.feeds.poll import PollFeed, steady
 from ffe.hours import interval_of
+from ffe.live.accounts import is_stopped, known_by, left_of, mark_of, permit_of
 from ffe.live.background import BackgroundBroker
 from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link
-from ffe.live.locks import mark_of
 from ffe.live.logs import log_to
 from ffe.live.notices import Notices, NoticingJournal
-from ffe.live.permit import Permit
-from ffe.live.recovery import Left, left_in
+from ffe.live.recovery import Left
 from ffe.live.rerun import restore
 from ffe.live.setup import Setup
 from ffe.live.task import Task
@@ -112,15 +111,17 @@ def trade(task: Task, link: Link) -> None:
 def assemble(task: Task, settings: Settings, link: Link) -> Parts:
     """Recovery: read the journal, prime the engine, make what speaks to the venues. Nothing is sent yet."""
     link.say(life=Life.RECOVERING)
-    left, clock = left_in(settings.data_folder), steady()
+    entered = known_by(connectors(settings, task.symbols, load_secrets(), task.armed))
+    left, clock = left_of(settings.data_folder, entered), steady()
     symbols = list(dict.fromkeys([*task.symbols, *left.held()]))
     found = connectors(settings, symbols, load_secrets(), task.armed)
     setup = _setup(task, settings, found, symbols, clock())
     feed = _feed(setup, found, clock)
     stamp = setup.stamp()
     engine, journal = recovered(setup, stamp.session, left, feed)
-    permit, desk = Permit(settings.data_folder), Desk(engine, feed, link)
-    if not permit.is_given and "emergency stop" not in engine.guard.latches:
+    permit = permit_of(settings.data_folder, entered)
+    desk = Desk(engine, feed, link)
+    if is_stopped(entered) and "emergency stop" not in engine.guard.latches:
         desk.give({"act": Act.EMERGENCY_STOP, "by": "the latch, which outlived its process"})
     book = left.book(setup.universe, settings.rules.gate.drawdown_window_days)
     brokers = []

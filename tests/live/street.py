@@ -6,9 +6,11 @@ in this process.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +20,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
+from ffe.live.accounts import Known, mark_of
 from ffe.live.client import NoSession, ask
+from ffe.live.control import name_of, socket_folder
 from ffe.model import DAY, SECOND, Bar, InstrumentId, Nanos
+from ffe.private import state_folder
 from tests.venues import coinbase_key
 from tests.venues.binance import Binance
 from tests.venues.coinbase import Coinbase
@@ -33,7 +39,7 @@ from tests.venues.venue import MINUTE, Venue
 ROOT = Path(__file__).parents[2]
 PRICES = {"BTC": 50_000.0, "ETH": 2_500.0, "SOL": 100.0}
 PAST_DAYS, PAST_BARS = 70, 30
-KEY, SECRET = "key", "secret"
+KEY, SECRET = "key", "secret"  # where nothing is kept of the account
 SETTINGS = """
 currency = "{quote}"
 [controls]  # strategies here do in minutes what others do in months
@@ -59,6 +65,19 @@ fee_in_base = {fee_in_base}
 """
 
 
+def own_number(folder: Path) -> str:
+    """32 hex digits that no other test has: what is kept of an account is the user's, and tests run side by side."""
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+
+
+def forget(account: str, folder: Path) -> None:
+    """Remove what was kept of a test's account, and its session's socket."""
+    known = Known(mark_of(account))
+    shutil.rmtree(known.root, ignore_errors=True)
+    (state_folder() / f"{known.mark}.lock").unlink(missing_ok=True)
+    (socket_folder() / name_of(folder / "data")).unlink(missing_ok=True)
+
+
 class Street:
     """At Binance."""
 
@@ -67,7 +86,7 @@ class Street:
     id = "newClientOrderId"  # the parameter that our own id is sent in
 
     def __init__(self, folder: Path, more: str = "", **prices: float) -> None:
-        self.folder, self.more = folder, more
+        self.folder, self.more, self.key = folder, more, self.own_key(folder)
         self.venue = self._venue()
         usual = {f"{base}{self.venue.SEPARATOR}{self.quote}": price for base, price in PRICES.items()}
         self.prices = {**usual, **prices}
@@ -79,7 +98,7 @@ class Street:
         self.more_env: dict[str, str] = {}
 
     def _venue(self) -> Venue:
-        return Binance(cash={self.quote: 100_000.0}, weight_limit=10**9)
+        return Binance(cash={self.quote: 100_000.0}, weight_limit=10**9, key=self.key)
 
     def __enter__(self) -> Street:
         self.server = Server(self.venue)
@@ -106,6 +125,7 @@ class Street:
         self._ends.set()
         self._market.join(5)
         self.server.__exit__(*error)
+        forget(self.account, self.folder)
 
     # ------------------------------------------------------------ the market
 
@@ -145,14 +165,26 @@ class Street:
         return Session(self, strategy, names, options, self.folder / f"out{self.logs}.txt")
 
     @property
+    def data(self) -> Path:
+        return Path(self.more_env.get("FFE_DATA_FOLDER", self.folder / "data"))
+
+    @property
     def env(self) -> dict[str, str]:
         return {
-            **os.environ, "PYTHONPATH": str(ROOT), **self.keys(),
-            "XDG_STATE_HOME": str(self.folder / "state"), **self.more_env,
+            **os.environ, "PYTHONPATH": str(ROOT), **self.keys(), **self.more_env,
         }  # fmt: skip
 
+    @staticmethod
+    def own_key(folder: Path) -> str:
+        return own_number(folder)
+
+    @property
+    def account(self) -> str:
+        """The id that the account is known by."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
     def keys(self) -> dict[str, str]:
-        return {"BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET}
+        return {"BINANCE_API_KEY": self.key, "BINANCE_API_SECRET": SECRET}
 
     def ffe(self, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -209,31 +241,31 @@ class CoinbaseStreet(Street):
 
     def _venue(self) -> Venue:
         fee = 1e-4  # what Coinbase takes would end the day after a few trades, by the portfolio's stop
-        return Coinbase(cash={self.quote: 100_000.0}, fee=fee, maker_fee=fee)
+        return Coinbase(cash={self.quote: 100_000.0}, fee=fee, maker_fee=fee, key=self.key)
 
     def _listen(self, address: str) -> None:
         assert isinstance(self.venue, Coinbase)
         self.venue.host = address  # as ccxt's tokens name it
 
+    @staticmethod
+    def own_key(folder: Path) -> str:
+        return coinbase_key.KEY.rpartition("/")[0] + f"/{UUID(own_number(folder))}"
+
     def keys(self) -> dict[str, str]:
-        return {"COINBASE_API_KEY": coinbase_key.KEY, "COINBASE_API_SECRET": coinbase_key.secret()}
+        return {"COINBASE_API_KEY": self.key, "COINBASE_API_SECRET": coinbase_key.secret()}
 
 
 class Session:
     """One `python -m ffe.live`."""
 
     def __init__(self, street: Street, strategy: str, symbols: str, options: tuple[str, ...], log: Path) -> None:
-        self.street, self.log = street, log
+        self.street, self.log, self.data = street, log, street.data
         command = [sys.executable, "-m", "ffe.live", f"{ROOT}/tests/live/churn.py:{strategy}", "--symbols", symbols]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [*command, "--interval", street.interval, *options], cwd=street.folder, env=street.env, stdout=out,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-
-    @property
-    def data(self) -> Path:
-        return self.street.folder / "data"
 
     def status(self) -> dict[str, Any]:
         try:
@@ -258,7 +290,7 @@ class Session:
 
     @property
     def engine(self) -> int:
-        return int((self.data / "engine.pid").read_text())
+        return int((self.data / "engine.pid").read_text().split()[0])
 
     def kill(self, pid: int | None = None) -> None:
         """kill -9: of the supervisor, and the engine dies with it, or of the engine alone."""

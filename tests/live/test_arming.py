@@ -50,10 +50,9 @@ quote = "USDT"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with limits, and an environment with keys."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("OANDA_ACCOUNT_ID", ACCOUNT)
     for name in ("BINANCE_API_KEY", "OANDA_API_KEY", "COINBASE_API_KEY"):
         monkeypatch.setenv(name, KEY)

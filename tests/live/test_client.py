@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,20 +16,30 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from ffe import private
 from ffe.cli import app
 from ffe.errors import ConfigError, RecordError
-from ffe.live import client, control
+from ffe.live import client, closing, control
+from ffe.live.actions import Report
 from ffe.live.client import NoSession, ask, force, force_everything, kill_what_runs, last_known
 from ffe.live.link import Link
+from ffe.live.oversight import LATCHED
 from ffe.live.permit import Permit
+from ffe.live.process import note
+from ffe.live.task import Task
 from ffe.model import HOUR, SECOND, Act
 from tests.live.test_recovery import START, Session, state
+
+
+@pytest.fixture(autouse=True)
+def own_home(home: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
 
 
 @contextmanager
 def supervised(folder: Path, answer: Callable[[Link], None]) -> Iterator[None]:
     """A socket at the session's address that answers its first client so."""
-    with control.listen(folder) as server:
+    with control.listening(folder) as server:
 
         def serve() -> None:
             link = Link(server.accept()[0])
@@ -100,8 +110,8 @@ def test_supervisor_that_falls_silent_during_a_stop_is_not_waited_for(
 @pytest.mark.parametrize("done", [True, False])
 def test_stop_by_force_is_as_good_as_its_supervisor_says(tmp_path: Path, done: bool) -> None:
     said: list[str] = []
-    with supervised(tmp_path, says({"said": "latched"}, {"said": "and this", "done": done})):
-        assert force(tmp_path, said.append) is done and said == ["latched", "and this"]
+    with supervised(tmp_path, says({"said": "closing"}, {"said": "and this", "done": done})):
+        assert force(tmp_path, said.append) is done and said == [LATCHED, "closing", "and this"]
 
 
 def test_stop_by_force_latches_though_it_knows_no_task(tmp_path: Path) -> None:
@@ -111,10 +121,50 @@ def test_stop_by_force_latches_though_it_knows_no_task(tmp_path: Path) -> None:
     assert not Permit(tmp_path).is_given
 
 
-def test_stop_by_force_waits_for_no_process_that_does_not_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_by_force_closes_though_a_lock_is_held_by_a_process_that_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's, where the folder was open to others; it refused as long as the lock was held."""
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.1)
-    with FileLock(tmp_path / "engine.lock"), pytest.raises(ConfigError, match="a session still runs"):
-        force(tmp_path, lambda text: None)
+    said, closed = [], Report(True, ("The venues show flat.",))
+    monkeypatch.setattr(Task, "kept", lambda folder: None)
+    monkeypatch.setattr(closing, "close_all", lambda place, say: closed)
+    with FileLock(tmp_path / "engine.lock"):
+        assert force(tmp_path, said.append)
+    assert any("engine.lock is held by another process" in line for line in said) and said[-1] == closed.lines[0]
+
+
+def test_stop_by_force_latches_before_it_asks_anybody(tmp_path: Path) -> None:
+    """A supervisor that hangs, or a socket's folder that cannot be used, delayed the latch or kept it away."""
+    Permit(tmp_path).give()
+    latched: list[bool] = []
+
+    def answer(link: Link) -> None:
+        latched.append(not Permit(tmp_path).is_given)
+        link.say(said="flat", done=True)
+
+    with supervised(tmp_path, answer):
+        assert force(tmp_path, lambda text: None)
+    assert latched == [True]
+
+
+def test_stop_by_force_passes_a_socket_folder_that_is_open_to_others(tmp_path: Path) -> None:
+    Permit(tmp_path).give()
+    private.own_folder(control.socket_folder()).chmod(0o777)
+    said: list[str] = []
+    with pytest.raises(RecordError, match="no session ever ran here"):
+        force(tmp_path, said.append)
+    assert not Permit(tmp_path).is_given
+    assert said[0] == LATCHED and "no supervisor answers" in said[1] and "open to other users" in said[1]
+
+
+def test_stop_that_cannot_latch_says_so_and_fails(tmp_path: Path) -> None:
+    """It said "latched: no entry leaves", with exit code 0, and the next session bought."""
+    (tmp_path / "permit").mkdir()
+    said: list[str] = []
+    with supervised(tmp_path, says({"said": "flat", "done": True})):
+        assert force(tmp_path, said.append) is False
+    assert said[0].startswith("NOT LATCHED: ") and LATCHED not in said
 
 
 def test_everything_without_a_session_touches_nothing(tmp_path: Path) -> None:
@@ -129,20 +179,20 @@ def test_everything_needs_to_be_forced() -> None:
     assert isinstance(result.exception, ConfigError) and "say --force with it" in str(result.exception)
 
 
-def test_only_processes_of_ours_are_killed(tmp_path: Path) -> None:
-    """A number may have passed to another process since it was noted."""
-    sleeps = [sys.executable, "-c", "import time; time.sleep(30)"]
-    with subprocess.Popen(sleeps) as other, subprocess.Popen([*sleeps, "ffe.live"]) as ours:
-        (tmp_path / "supervisor.pid").write_text(str(other.pid))
-        (tmp_path / "engine.pid").write_text(str(ours.pid))
-        while not Path(f"/proc/{ours.pid}/cmdline").read_bytes():  # it is being loaded
-            time.sleep(0.001)
+def test_only_the_processes_that_were_noted_are_killed(tmp_path: Path) -> None:
+    """A number may have passed to another process since it was noted; that one's command line may hold any word."""
+    sleeps = [sys.executable, "-c", "import time; time.sleep(30)", "ffe.live"]
+    with subprocess.Popen(sleeps) as other, subprocess.Popen(sleeps) as ours:
+        note(tmp_path / "supervisor.pid", other.pid)
+        number, then = (tmp_path / "supervisor.pid").read_text().split()
+        (tmp_path / "supervisor.pid").write_text(f"{number} {int(then) - 1}")
+        note(tmp_path / "engine.pid", ours.pid)
         kill_what_runs(tmp_path)
         assert ours.wait(5) == -signal.SIGKILL and other.poll() is None
         other.kill()
 
 
-@pytest.mark.parametrize("text", ["", "no number", "-1", str(2**22 + 1)])
+@pytest.mark.parametrize("text", ["", "no number", "-1 5", f"{2**22 + 1} 5", "1", f"{os.getpid()}"])
 def test_note_that_names_no_process_is_no_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "engine.pid").write_text(text)
     kill_what_runs(tmp_path)
@@ -183,17 +233,31 @@ def test_status_without_a_session_fails_and_shows_what_is_known(
 # ---------------------------------------------------------------- the address
 
 
-def test_address_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = Path(control.address(tmp_path / "data"))
-    assert path.parent.stat().st_mode & 0o777 == 0o700 and len(str(path)) < 200
-    path.parent.chmod(0o755)
-    with pytest.raises(ConfigError, match="open to others"):
-        control.address(tmp_path / "data")
+def test_socket_folder_is_the_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with control.listening(tmp_path):
+            assert control.socket_folder().stat().st_mode & 0o777 == 0o700
+            assert (control.socket_folder() / control.name_of(tmp_path)).stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    control.socket_folder().chmod(0o755)
+    with pytest.raises(ConfigError, match=f"chmod -R go= {control.socket_folder()}"):
+        control.call(tmp_path)
+
+
+def test_socket_is_reached_however_long_the_path_of_the_home_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's name has no more than a hundred characters."""
+    monkeypatch.setattr(control, "state_folder", lambda: tmp_path / ("long" * 40))
+    with supervised(tmp_path, says({"said": "here", "done": True})):
+        assert [message["said"] for message in ask(tmp_path, "status")] == ["here"]
 
 
 def test_socket_that_was_left_over_is_replaced(tmp_path: Path) -> None:
     for _ in range(2):
-        with control.listen(tmp_path) as server:
-            assert Path(control.address(tmp_path)).stat().st_mode & 0o777 == 0o600
-            assert isinstance(server, socket.socket)
+        with control.listening(tmp_path):
+            link = control.call(tmp_path)
+            assert link is not None
+            link.close()

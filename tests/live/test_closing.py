@@ -16,10 +16,10 @@ import pytest
 from ffe.config import Secrets, Settings, VenueSettings, load_settings
 from ffe.errors import ConfigError
 from ffe.live import closing
+from ffe.live.accounts import mark_of
 from ffe.live.actions import Report
 from ffe.live.closing import Look, Place, close_all, close_everything, open_trades, secure
 from ffe.live.connect import Armed, Connector
-from ffe.live.locks import mark_of
 from ffe.live.recovery import left_in
 from ffe.live.task import Task
 from ffe.model import SECOND, Change, Nanos, Quotes, Role, Step, Venue

@@ -11,9 +11,9 @@ import pytest
 
 from ffe.config import load_settings
 from ffe.errors import ConfigError
+from ffe.live.accounts import mark_of
 from ffe.live.actions import Report
 from ffe.live.closing import Look, Place, close_all, close_everything, secure
-from ffe.live.locks import mark_of
 from ffe.live.recovery import left_in
 from ffe.live.task import Task
 from ffe.model import Change, Quotes, Role, Step

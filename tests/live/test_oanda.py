@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ffe.model import DAY, SECOND, Nanos
-from tests.live.street import Street, session
+from tests.live.street import Street, forget, own_number, session
 from tests.venues.oanda import Oanda
 from tests.venues.oanda_candles import Bar
 from tests.venues.oanda_values import Instrument
@@ -52,8 +52,15 @@ class OandaStreet(Street):
 
     def __init__(self, folder: Path, venue: Oanda, pairs: tuple[str, ...]) -> None:
         self.folder, self.at_oanda, self.logs = folder, venue, 0
-        self.more_env = {"OANDA_API_KEY": TOKEN, "OANDA_ACCOUNT_ID": venue.id}
+        self.more_env = {}
         (folder / "ffe.toml").write_text(settings_of(venue.url, *pairs))
+
+    @property
+    def account(self) -> str:
+        return self.at_oanda.id
+
+    def keys(self) -> dict[str, str]:
+        return {"OANDA_API_KEY": TOKEN, "OANDA_ACCOUNT_ID": self.at_oanda.id}
 
     def levels(self) -> list[str]:
         """What rests, on trades of ours."""
@@ -75,8 +82,9 @@ def past(now: Nanos, pair: str) -> Iterator[Bar]:
 
 @contextmanager
 def street(folder: Path, *pairs: str) -> Iterator[OandaStreet]:
-    pairs, ends = pairs or (PAIR,), threading.Event()
-    with Oanda(time.time_ns, instruments=[Instrument(pair) for pair in pairs], token=TOKEN) as venue:
+    pairs, ends, number = pairs or (PAIR,), threading.Event(), int(own_number(folder), 16)
+    id = f"101-004-{number % 10**7:07d}-{number // 10**7 % 1000:03d}"
+    with Oanda(time.time_ns, instruments=[Instrument(pair) for pair in pairs], id=id, token=TOKEN) as venue:
         for pair in pairs:
             venue.bars(pair, past(time.time_ns(), pair))
             venue.mid(pair, "1.25")
@@ -87,6 +95,7 @@ def street(folder: Path, *pairs: str) -> Iterator[OandaStreet]:
         finally:
             ends.set()
             market.join(5)
+            forget(id, folder)
 
 
 def moves(venue: Oanda, pairs: tuple[str, ...], ends: threading.Event) -> None:

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from ffe.cli import app as ffe
 from ffe.config import Settings, keys_of, load_secrets, load_settings
 from ffe.errors import ConfigError
+from ffe.live.accounts import Known, locked, mark_of
 from ffe.live.connect import Armed, Connector, connectors
 from ffe.wire.ccxt_wire import ask
 from ffe.wire.errors import Denied, Unclear
-from tests.live.street import ROOT, Street, session
+from tests.live.street import ROOT, Street, own_number, session
 from tests.venues.binance import Binance
 from tests.venues.faults import Drop, Malformed, Page, ServerError, Truncated
 from tests.venues.server import Ending, Reply, Request, Server
@@ -82,12 +83,10 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
     assert_hidden(secrets.model_dump_json(), keys_of("coinbase").model_dump(), settings.model_dump_json())
 
 
-def test_a_lock_and_a_mark_give_no_account_away() -> None:
+def test_a_lock_and_a_mark_give_no_account_away(home: Path) -> None:
     Path("ffe.toml").write_text(VENUES.format(address="http://127.0.0.1:9"))
-    from ffe.live.locks import locked
-
     (oanda,) = connectors(load_settings(), ["EUR/USD"], load_secrets(), Armed.NOT)
-    held, again = (locked(Path(place), [oanda.account_id]) for place in ("data", "other"))
+    held, again = (locked(Path(place), [Known(mark_of(oanda.account_id))]) for place in ("data", "other"))
     with held, pytest.raises(ConfigError) as second:
         again.__enter__()
     assert_hidden(second.value, keys_of("binance").mark())
@@ -217,11 +216,10 @@ def balance(connector: Connector) -> object:
 
 def at_venue(street: Street) -> Street:
     """A street whose venue knows the key that the session has."""
-    street.venue = Binance(
-        cash={"USDT": 100_000.0}, weight_limit=10**9, key=SECRETS["BINANCE_API_KEY"],
-        secret=SECRETS["BINANCE_API_SECRET"],
-    )  # fmt: skip
-    street.more_env = SECRETS
+    street.key = SECRETS["BINANCE_API_KEY"] + own_number(street.folder)
+    secret = SECRETS["BINANCE_API_SECRET"]
+    street.venue = Binance(cash={"USDT": 100_000.0}, weight_limit=10**9, key=street.key, secret=secret)
+    street.more_env = SECRETS | {"BINANCE_API_KEY": street.key}
     return street
 
 
@@ -241,7 +239,7 @@ def test_a_session_through_every_trouble_keeps_and_says_no_secret(folder: Path) 
 @pytest.mark.parametrize("wrong", ["BINANCE_API_KEY", "BINANCE_API_SECRET"])
 def test_a_wrong_key_ends_the_session_with_one_line_that_does_not_hold_it(folder: Path, wrong: str) -> None:
     with at_venue(Street(folder)) as street:
-        street.more_env = SECRETS | {wrong: f"{MARK}another"}
+        street.more_env |= {wrong: f"{MARK}another"}
         with session(street, "Idle") as one:
             assert one.process.wait(30) == 1
             assert one.said.count("binance: key: binance refuses it") == 1
@@ -250,7 +248,7 @@ def test_a_wrong_key_ends_the_session_with_one_line_that_does_not_hold_it(folder
 
 def test_a_crash_shows_a_traceback_and_no_secret(folder: Path) -> None:
     with at_venue(Street(folder)) as street:
-        street.more_env = SECRETS | {"PYTHONPATH": f"{ROOT}/tests/live/bug:{ROOT}"}
+        street.more_env |= {"PYTHONPATH": f"{ROOT}/tests/live/bug:{ROOT}"}
         with session(street, "Idle") as one:
             while "The engine ended with 1." not in one.said:
                 time.sleep(0.1)

@@ -71,7 +71,6 @@ class Guarded:
         self.folder, self.record = folder, folder / "connections.txt"
         self.env = {
             "PYTHONPATH": f"{ROOT}/tests/live/guard:{ROOT}", "CONNECTIONS": str(self.record),
-            "XDG_STATE_HOME": str(folder / "state"),
         }  # fmt: skip
 
     def run(self, cases: list[Case]) -> list[tuple[str, str]]:
@@ -150,7 +149,7 @@ def test_with_the_word_for_practice_money_it_asks_for_that_and_for_nothing_else(
 def test_a_session_at_a_loopback_venue_and_its_emergency_stop_leave_this_machine_never(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path)
     with Street(tmp_path) as street:
-        street.more_env = KEYS | PROXIES | guarded.env | {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": "secret"}
+        street.more_env = KEYS | PROXIES | guarded.env | street.keys()
         with session(street, "Holds") as one:
             one.until(lambda s: s.get("life") == "trading" and s["trades"] and s["trades"][0]["is_protected"])
             assert street.ffe("status").returncode == 0

@@ -8,7 +8,6 @@ prints what it measured.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import shutil
@@ -25,10 +24,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffe.live.accounts import permit_found
 from ffe.live.client import ask
-from ffe.live.permit import Permit
 from ffe.model import SECOND, Act, Nanos
-from tests.live.street import KEY, CoinbaseStreet, Session, Street, session
+from tests.live.street import CoinbaseStreet, Session, Street, session
 from tests.venues.faults import Drop, Hang, Refuse
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a session ends with its supervisor on Linux alone")
@@ -63,9 +62,9 @@ class Presses:
     def press_again(self, one: Session, times: int) -> None:
         """The permit is given by hand in between, so each press has one to take away; the engine stays latched."""
         for _ in range(times):
-            Permit(one.data).give()
+            permit_found(one.data).give()
             with self.press(one):
-                assert not Permit(one.data).is_given
+                assert not permit_found(one.data).is_given
 
     def entries(self) -> list[Nanos]:
         """When entries arrived that had no business to."""
@@ -304,7 +303,7 @@ def test_what_a_killed_engine_was_asked_is_answered_and_no_re_arm_undoes_a_later
                 done(said)
             for answer in answers:
                 answer.join(5.0)
-        assert [one["done"] for one in heard] == [False, False] and not Permit(one.data).is_given
+        assert [one["done"] for one in heard] == [False, False] and not permit_found(one.data).is_given
         assert "stopped" in street.ffe("status").stdout
 
 
@@ -359,7 +358,7 @@ def test_a_re_arm_that_is_still_under_way_does_not_undo_a_stop(tmp_path: Path) -
                 os.kill(one.engine, signal.SIGCONT)
                 done(said)
         assert [answer["done"] for answer in answers] == [False]
-        assert not Permit(one.data).is_given and is_flat(street)
+        assert not permit_found(one.data).is_given and is_flat(street)
 
 
 @pytest.mark.slow
@@ -422,6 +421,5 @@ def test_lost_journal_never_reads_as_flat_and_everything_closes_it(tmp_path: Pat
         assert "binance:BTC/USDT" in stopped.stdout and "--everything ACCOUNT_ID" in stopped.stdout
         assert street.ffe("stop", "--force", "--everything", "0123456789abcdef").returncode == 1
         assert not is_flat(street)
-        account = hashlib.sha256(KEY.encode()).hexdigest()[:16]
-        stopped = street.ffe("stop", "--force", "--everything", account)
+        stopped = street.ffe("stop", "--force", "--everything", street.account)
         assert stopped.returncode == 0 and is_flat(street), stopped

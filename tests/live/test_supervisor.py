@@ -17,6 +17,7 @@ import pytest
 from ffe.config import Settings
 from ffe.live import child
 from ffe.live.actions import Announce, Do, Leave, Look, Reply, Report
+from ffe.live.clients import Client, Peer
 from ffe.live.jobs import Jobs
 from ffe.live.link import Link
 from ffe.live.supervisor import Ends, Supervisor, Word, note
@@ -28,7 +29,7 @@ from ffe.model import Act
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     settings = Settings(data_folder=tmp_path / "data")
     task = Task(strategy="a test", symbols=["EUR/USD"], interval="1h", settings=settings)
-    made = Supervisor(task, settings, lambda text: None)
+    made = Supervisor(task, settings, (), lambda text: None)
     made.permit.give()
     made.oversight.job = Do.VERIFY  # a job is under way: nothing is closed from here
     made.ends = []  # type: ignore[attr-defined]
@@ -39,6 +40,9 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     made._selector.close()
 
 
+STRANGER = Peer(1, os.getuid())
+
+
 def until(supervisor: Supervisor, what: Callable[[], object]) -> None:
     deadline = time.monotonic() + 5.0
     while not what():
@@ -47,12 +51,13 @@ def until(supervisor: Supervisor, what: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-def client(supervisor: Supervisor) -> tuple[Link, Link]:
+def client(supervisor: Supervisor) -> tuple[Link, Client]:
     """A client's end, and the supervisor's of it."""
-    theirs, link = (Link(end) for end in socket.socketpair())
-    supervisor.ends += [theirs, link]  # type: ignore[attr-defined]
-    supervisor._selector.register(link, 1, lambda: supervisor._serve(link))
-    return theirs, link
+    theirs, ours = (Link(end) for end in socket.socketpair())
+    supervisor.ends += [theirs, ours]  # type: ignore[attr-defined]
+    made = Client(ours, STRANGER, time.monotonic())
+    supervisor.clients.add(made)
+    return theirs, made
 
 
 # ---------------------------------------------------------------- work on threads
@@ -216,17 +221,17 @@ def test_replies_go_to_who_asked_and_no_further_than_their_end(supervisor: Super
 
 def test_client_that_does_not_read_holds_up_nobody(supervisor: Supervisor) -> None:
     theirs, ours = client(supervisor)
-    supervisor._clients[77] = ours
+    ours.pending.add(77)
     began = time.monotonic()
     for _ in range(2_000):
         supervisor.do([Reply(77, "x" * 1_000)])
-    assert time.monotonic() - began < 1.0 and 77 not in supervisor._clients, "and it is cut off"
-    assert not ours.is_open and theirs.is_open
+    assert time.monotonic() - began < 1.0
+    assert not ours.link.is_open and theirs.is_open, "and it is cut off"
 
 
 def test_client_that_reads_late_gets_everything(supervisor: Supervisor) -> None:
     theirs, ours = client(supervisor)
-    supervisor._clients[77] = ours
+    ours.pending.add(77)
     for n in range(500):
         supervisor.do([Reply(77, f"{n} " + "x" * 1_000)])
     read: list[object] = []
@@ -240,11 +245,29 @@ def test_client_that_reads_late_gets_everything(supervisor: Supervisor) -> None:
 
 def test_client_that_is_gone_is_forgotten(supervisor: Supervisor) -> None:
     theirs, ours = client(supervisor)
-    supervisor._clients[77] = ours
+    ours.pending.add(77)
     theirs.close()
-    supervisor._serve(ours)
-    assert not supervisor._clients
+    for key, _ in supervisor._selector.select(1.0):
+        key.data()
+    assert not ours.link.is_open
     supervisor.do([Reply(77, "nobody reads this", True)])
+
+
+@pytest.mark.parametrize("act", [Act.RE_ARM, Act.RESUME, Act.ADOPT])
+def test_session_cannot_loosen_itself(supervisor: Supervisor, act: Act) -> None:
+    """A strategy re-armed over the socket as "the head of risk", and the journal said so."""
+    theirs, ours = client(supervisor)
+    ours.peer = Peer(os.getpid(), os.getuid())
+    supervisor._answer(ours, {"act": act, "by": "the head of risk"})
+    (said,) = theirs.heard()
+    assert said["done"] is False and "a person's to say" in str(said["said"])
+
+
+def test_session_may_stop_itself(supervisor: Supervisor) -> None:
+    _, ours = client(supervisor)
+    ours.peer = Peer(os.getpid(), os.getuid())
+    supervisor._answer(ours, {"act": Act.EMERGENCY_STOP})
+    until(supervisor, lambda: not supervisor.permit.is_given)
 
 
 def test_terminal_that_is_gone_holds_up_nobody(supervisor: Supervisor) -> None:
@@ -310,6 +333,6 @@ def test_stop_hurries_a_look(supervisor: Supervisor) -> None:
 
 
 def test_note_on_a_full_disk_is_no_reason_not_to_run(tmp_path: Path) -> None:
-    note(tmp_path / "nowhere" / "engine.pid", 7)
-    note(tmp_path / "engine.pid", 7)
-    assert (tmp_path / "engine.pid").read_text() == "7"
+    note(tmp_path / "nowhere" / "engine.pid", os.getpid())
+    note(tmp_path / "engine.pid", os.getpid())
+    assert (tmp_path / "engine.pid").read_text().split()[0] == str(os.getpid())

@@ -1,0 +1,69 @@
+"""Folders and files that are their owner's alone, whatever the umask.
+
+Law: what holds records, latches, locks or sockets is 0700, a file in it 0600. A folder of somebody else's, or one that
+others may enter, refuses with the command that mends it: another user could hold a lock there, or take a latch away.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ffe.errors import ConfigError, NotWritable
+
+OTHERS = 0o077
+
+
+def state_folder() -> Path:
+    """Where this user's accounts are kept track of: by the password entry, which no shell and no strategy sets."""
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "ffe"
+
+
+def own_folder(path: Path) -> Path:
+    """The folder, made if it is not there; errors as of `opened_own`."""
+    with opened_own(path):
+        return path
+
+
+@contextmanager
+def opened_own(path: Path) -> Iterator[int]:
+    """Its handle, looked at before it is used. ConfigError where it is open to others, NotWritable where it cannot be
+    made."""
+    try:
+        _make(path)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotWritable(f"{path}: {error.strerror}. It must be a folder that you can write to.") from None
+    try:
+        _refuse_others(path, os.fstat(handle))
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.getuid():
+        raise ConfigError(f"{path} belongs to another user. If it should be yours: sudo chown -R {os.getuid()} {path}")
+    if stat.S_IMODE(found.st_mode) & OTHERS:
+        raise ConfigError(f"{path} is open to other users of this machine. Close it: chmod -R go= {path}")
+
+
+def _make(path: Path) -> None:
+    """The parents that it makes are private as well."""
+    if not path.is_dir():
+        if path.parent != path:
+            _make(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_own(path: Path, text: str) -> None:
+    """A file that only its owner reads; it follows no link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)

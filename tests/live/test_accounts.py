@@ -1,0 +1,232 @@
+"""One live process and one latch for each account, whatever folder its sessions write to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ffe.errors import ConfigError
+from ffe.live.accounts import LOST, Known, is_stopped, left_of, locked, mark_of, permit_found, permit_of, take_over
+from ffe.model import HOUR
+from ffe.private import state_folder
+from tests.live.test_recovery import START, Session, state
+
+ONE, TWO = Known(mark_of("one")), Known(mark_of("two"))
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, home: Path) -> None:
+    """Two data folders and a state folder."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir(mode=0o700)
+
+
+def started(folder: Path, *accounts: Known, is_first: bool = False) -> str:
+    """A session begins; what is said of entries."""
+    with locked(folder, accounts):
+        return take_over(folder, accounts, is_first)
+
+
+def is_given(folder: Path, *accounts: Known) -> bool:
+    return permit_of(folder, accounts).is_given
+
+
+# ---------------------------------------------------------------- the lock
+
+
+@pytest.mark.parametrize(("folder", "account"), [("a", ONE), ("a", TWO), ("b", ONE)])
+def test_folder_and_account_are_locked_each_for_itself(tmp_path: Path, folder: str, account: Known) -> None:
+    second = locked(tmp_path / folder, [account])
+    with (
+        locked(tmp_path / "a", [ONE]),
+        pytest.raises(ConfigError, match="another session trades this account"),
+    ):
+        second.__enter__()
+
+
+def test_other_folder_and_other_account_are_free(tmp_path: Path) -> None:
+    with locked(tmp_path / "a", [ONE]), locked(tmp_path / "b", [TWO]):
+        pass
+    with locked(tmp_path / "a", [ONE]):
+        pass
+
+
+def test_lock_that_was_refused_leaves_no_other_behind(tmp_path: Path) -> None:
+    with locked(tmp_path / "a", [TWO]):
+        with pytest.raises(ConfigError), locked(tmp_path / "b", [ONE, TWO]):
+            pass
+        with locked(tmp_path / "b", [ONE]):
+            pass
+
+
+def test_locks_can_be_opened_by_nobody_else(tmp_path: Path) -> None:
+    """Whoever may open a lock's file may hold the lock, and keep a fallen engine down."""
+    before = os.umask(0)
+    try:
+        with locked(tmp_path / "a", [ONE]):
+            for path in (tmp_path / "a" / "live.lock", state_folder() / f"{ONE.mark}.lock"):
+                assert path.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("bits", [0o705, 0o750, 0o711, 0o702])
+def test_folder_that_others_may_enter_is_refused_with_what_mends_it(tmp_path: Path, bits: int) -> None:
+    (tmp_path / "a").chmod(bits)
+    with pytest.raises(ConfigError, match=f"open to other users .*chmod -R go= {tmp_path / 'a'}"):
+        started(tmp_path / "a", ONE)
+
+
+def test_state_folder_does_not_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state_folder()
+    for name in ("XDG_STATE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    assert state_folder() == before
+
+
+def test_mark_tells_accounts_apart_and_none_away() -> None:
+    assert mark_of("101-004-1234567-001") != mark_of("101-004-1234567-002")
+    assert "1234567" not in mark_of("101-004-1234567-001") and len(mark_of("")) == 16
+
+
+# ---------------------------------------------------------------- the latch
+
+
+def test_first_session_of_an_account_may_enter(tmp_path: Path) -> None:
+    assert started(tmp_path / "a", ONE, TWO, is_first=True) == ""
+    assert is_given(tmp_path / "a", ONE, TWO)
+
+
+def test_later_session_finds_the_latch_as_it_was_left(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    assert started(tmp_path / "a", ONE) == "" and is_given(tmp_path / "a", ONE)
+    permit_of(tmp_path / "a", [ONE]).take_away()
+    assert started(tmp_path / "a", ONE) == "" and not is_given(tmp_path / "a", ONE)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_other_data_folder_of_a_known_account_starts_latched(tmp_path: Path, is_first: bool) -> None:
+    """A latch was left behind by choosing another folder."""
+    started(tmp_path / "a", ONE, is_first=True)
+    permit_of(tmp_path / "a", [ONE]).take_away()
+    said = started(tmp_path / "b", ONE, is_first=is_first)
+    assert str(tmp_path / "a") in said and "ffe re-arm" in said
+    assert not is_given(tmp_path / "b", ONE) and not is_given(tmp_path / "b")
+
+
+@pytest.mark.parametrize("was_stopped", [True, False])
+def test_other_data_folder_starts_latched_and_closes_only_what_a_stop_wanted_closed(
+    tmp_path: Path, was_stopped: bool
+) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    if was_stopped:
+        permit_found(tmp_path / "a").take_away()
+    assert started(tmp_path / "b", ONE, TWO, is_first=True)
+    assert not is_given(tmp_path / "b", ONE) and is_stopped([ONE, TWO]) is was_stopped
+
+
+def test_folder_that_was_left_does_not_get_its_permit_back_by_returning(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    started(tmp_path / "b", ONE, is_first=True)
+    permit_of(tmp_path / "b", [ONE]).give()
+    assert started(tmp_path / "a", ONE) and not is_given(tmp_path / "a", ONE)
+
+
+def test_account_beside_one_that_is_known_elsewhere_is_latched_with_it(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    assert started(tmp_path / "b", ONE, TWO, is_first=True)
+    assert not is_given(tmp_path / "b", TWO)
+
+
+def test_folder_whose_records_are_gone_starts_latched(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    (tmp_path / "a" / "permit").unlink()
+    assert started(tmp_path / "a", ONE, is_first=True) == LOST
+    assert not is_given(tmp_path / "a", ONE)
+
+
+@pytest.mark.parametrize("was_given", [True, False])
+def test_account_that_joins_a_folder_follows_its_latch(tmp_path: Path, was_given: bool) -> None:
+    """Another symbol brings another venue; or the folder is older than the state folder."""
+    started(tmp_path / "a", ONE, is_first=True)
+    if not was_given:
+        permit_of(tmp_path / "a", [ONE]).take_away()
+    started(tmp_path / "a", ONE, TWO)
+    assert is_given(tmp_path / "a", ONE, TWO) is was_given and is_given(tmp_path / "a", TWO) is was_given
+
+
+def test_latch_that_cannot_be_set_at_a_new_folder_refuses_to_start(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    (tmp_path / "b" / "permit").mkdir()
+    with pytest.raises(ConfigError, match="entry latch cannot be set"):
+        started(tmp_path / "b", ONE, is_first=True)
+
+
+def test_account_whose_folder_is_unreadable_refuses_and_is_latched_all_the_same(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    (ONE.root / "data_folder").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="Which folder holds"):
+        started(tmp_path / "a", ONE)
+    permit_found(tmp_path / "a").take_away()
+    assert not is_given(tmp_path / "a") and not (ONE.root / "permit").exists()
+
+
+def test_stop_finds_the_accounts_of_its_folder_and_no_others(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    started(tmp_path / "b", TWO, is_first=True)
+    permit_found(tmp_path / "a").take_away()
+    assert not (ONE.root / "permit").exists() and is_given(tmp_path / "b", TWO)
+
+
+def test_stop_of_a_folder_that_is_left_takes_nothing_from_where_the_account_is(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    started(tmp_path / "b", ONE, is_first=True)
+    permit_of(tmp_path / "b", [ONE]).give()
+    permit_found(tmp_path / "a").take_away()
+    assert is_given(tmp_path / "b", ONE)
+
+
+# ---------------------------------------------------------------- what goes with an account
+
+
+def trades_of(folder: Path, *accounts: Known) -> list[str]:
+    return [str(trade.instrument) for trade in left_of(folder, accounts).trades()]
+
+
+def with_a_trade(folder: Path) -> None:
+    with Session(folder) as session:
+        session.step(kept=state("a"))
+
+
+def test_what_is_open_goes_with_the_account_to_another_folder(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    assert trades_of(tmp_path / "b", ONE) == ["here:BTC/USDT"]  # before the session's locks, and under them
+    started(tmp_path / "b", ONE, is_first=True)
+    assert trades_of(tmp_path / "b", ONE) == ["here:BTC/USDT"]
+
+
+def test_own_journal_comes_before_the_one_of_an_earlier_folder(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    started(tmp_path / "b", ONE, is_first=True)
+    with Session(tmp_path / "b") as session:
+        session.step(kept=state("a", opened=START + HOUR))
+    (trade,) = left_of(tmp_path / "b", [ONE]).trades()
+    assert trade.opened == START + HOUR
+
+
+def test_strangers_journal_is_nobodys(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    assert trades_of(tmp_path / "b", TWO) == []
+
+
+def test_journals_of_two_folders_cannot_be_put_together(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir(mode=0o700)
+    started(tmp_path / "a", ONE, is_first=True)
+    started(tmp_path / "b", TWO, is_first=True)
+    with pytest.raises(ConfigError, match=f"{tmp_path / 'a'} and {tmp_path / 'b'}.*each account from its own folder"):
+        left_of(tmp_path / "c", [ONE, TWO])
