@@ -11,6 +11,7 @@ import typer
 
 from ffe.command import ConfigOption, parameters, told
 from ffe.errors import ConfigError
+from ffe.plain import plain
 
 if TYPE_CHECKING:
     from ffe.config import Settings
@@ -78,6 +79,9 @@ def replay(
     other_code: Annotated[
         bool, typer.Option("--other-code", help="Also if another version of the code ran it.")
     ] = False,
+    strategy: Annotated[
+        str | None, typer.Option(help="Where its strategy is, as in FILE.py:NAME, if the run was not made here.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run a run again from its journal and compare every byte; nothing is sent anywhere."""
@@ -86,13 +90,14 @@ def replay(
     if (run / "journal").is_dir():
         from ffe.live.rerun import rerun as rerun_session
 
-        difference = rerun_session(run, session, other_code)
+        difference = rerun_session(run, session, other_code, strategy)
     else:
-        difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code), other_code)
+        difference = rerun(run, plan_of(run, _settings(config).data_folder, other_code, strategy), other_code)
     if difference is None:
         typer.echo(f"{run}: the same bytes{', the version of the code aside' if other_code else ''}.")
         return
-    typer.echo(f"{difference.file}:{difference.line} differs\n  then {difference.a}\n  now  {difference.b}", err=True)
+    said = f"{difference.file}:{difference.line} differs\n  then {difference.a}\n  now  {difference.b}"
+    typer.echo(plain(said), err=True)
     raise typer.Exit(1)
 
 
@@ -111,7 +116,7 @@ def status(config: ConfigOption = None) -> None:
             show_status(message)
     except NoSession:
         for line in last_known(folder, time.time_ns()):
-            typer.echo(line)
+            _say(line)
         raise
 
 
@@ -132,15 +137,15 @@ def stop(
     """End the session; what is open stays, behind the stops that rest at its venues."""
     from ffe.live import client
 
-    folder = _settings(config).data_folder
+    settings = _settings(config)
     if everything is not None and not force:
         raise ConfigError("--everything closes what may not be ours: say --force with it.")
     if everything is not None:
-        is_done = client.force_everything(folder, everything, typer.echo)
+        is_done = client.force_everything(settings, everything, _say)
     elif force:
-        is_done = client.force(folder, typer.echo)
+        is_done = client.force(settings, _say)
     else:
-        _tell(folder, "end")
+        _tell(settings.data_folder, "end")
         return
     if not is_done:
         raise typer.Exit(1)
@@ -166,11 +171,16 @@ def re_arm(
     _tell(folder, "re_arm")
 
 
+def _say(text: str) -> None:
+    """What venues, strategies and records have called something is shown, whatever it holds."""
+    typer.echo(plain(text))
+
+
 def _tell(folder: Path, act: str) -> None:
     from ffe.live.client import ask
 
     for message in ask(folder, act):
-        typer.echo(message.get("said"))
+        _say(str(message.get("said")))
         if message.get("done") is False:
             raise typer.Exit(1)
 
@@ -178,21 +188,30 @@ def _tell(folder: Path, act: str) -> None:
 @app.command()
 def arm(
     file: Annotated[Path, typer.Argument(help="Where to write the arming file.")],
+    strategy: Annotated[str, typer.Argument(help="What will trade, as in strategies/ma_cross.py:MaCross.")],
     symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="What will be traded.")],
+    interval: Annotated[str, typer.Option(help="The bars' interval: 1m, 15m, 1h, 1d.")] = "1h",
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="A parameter, as in fast=20.")] = None,  # noqa: UP045
     config: ConfigOption = None,
 ) -> None:
-    """Sign these settings and accounts for a day of real money: `python -m ffe.live … --live --arming FILE`."""
+    """Sign what will trade, where and within which limits, for a day of real money. Start it with the same words:
+    `python -m ffe.live STRATEGY … --live --arming FILE`."""
     import time
 
     from ffe.config import load_secrets
     from ffe.hours import stamp
     from ffe.live.arming import arm as sign
     from ffe.live.connect import Armed, connectors
+    from ffe.live.task import Task
 
     settings = _settings(config)
     names = [name for item in symbols for name in item.split(",") if name]
     found = connectors(settings, names, load_secrets(), Armed.LIVE)
-    signed = sign(file, settings, names, found, time.time_ns())
+    task = Task(
+        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
+        armed=Armed.LIVE,
+    )  # fmt: skip
+    signed = sign(file, task, found, time.time_ns())
     typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
     for c in found:
         typer.echo(f"At the start the id of the account at {c.venue} is asked for: {c.known_by}.")
@@ -241,6 +260,10 @@ def fetch_data(
     interval: Annotated[str, typer.Argument(help="15m, 1h, 1d.")],
     since: Annotated[str, typer.Option("--from", help="Bars that open at or after this time.")],
     until: Annotated[Optional[str], typer.Option("--to", help="Bars that close by this time; now, by default.")] = None,  # noqa: UP045
+    trusted: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--send-key-to", help="An address of the settings that may have your key; repeatable."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Load history from the symbols' venues into the cache; what is there already is not asked for again."""
@@ -256,7 +279,9 @@ def fetch_data(
     instruments = [settings.instrument(symbol) for symbol in dict.fromkeys(symbols.split(",")) if symbol]
     if not instruments:
         raise ConfigError("No symbol is named: name one or several, as in BTC/USD,ETH/USD.")
-    markets = {venue: market_of(venue, settings, load_secrets()) for venue in {i.venue for i in instruments}}
+    markets = {
+        venue: market_of(venue, settings, load_secrets(), trusted or []) for venue in {i.venue for i in instruments}
+    }
     for i in instruments:
         with progress_bar(f"{i.id} {interval}") as progress:
             came = fetch(markets[i.venue], i, step, start, end, Cache(settings.cache_path), progress, now)
@@ -328,7 +353,7 @@ def why(
 
     folder = _run(run, config)
     record = find(folder, id)
-    typer.echo(explain(record, aftermath(folder, record.decision)))
+    _say(explain(record, aftermath(folder, record.decision)))
 
 
 @decisions_app.command()
@@ -338,15 +363,27 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check that no record was edited, deleted, reordered or cut."""
+    from ffe.records.kept import kept
+    from ffe.records.verify import anchored
     from ffe.records.verify import verify as check
 
-    report = check(_run(run, config), anchor)
+    found = check(_run(run, config), [anchor] if anchor else [])
+    own = kept(found.path, found.sessions)
+    report = anchored(found, own)
     for finding in report.findings:
-        typer.echo(f"{'torn by a crash' if finding.torn else 'TAMPERED'}: {finding}", err=True)
-    verdict = "intact" if report.is_good else "NOT what was written"
+        typer.echo(plain(f"{'torn by a crash' if finding.torn else 'TAMPERED'}: {finding}"), err=True)
+    verdict = _verdict(report.is_good, bool(own or anchor))
     typer.echo(f"{report.path}: {report.lines} lines and {report.decisions} decisions, {verdict}; head {report.head}")
     if not report.is_good:
         raise typer.Exit(1)
+
+
+def _verdict(is_good: bool, is_anchored: bool) -> str:
+    if not is_good:
+        return "NOT what was written"
+    if is_anchored:
+        return "intact: what was written, up to the head that was kept"
+    return "intact as far as it goes (no head of it was kept here: that it was not written anew is not shown)"
 
 
 def _run(run: Path | None, config: Path | None) -> Path:

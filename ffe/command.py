@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from ffe.errors import ConfigError, FfeError
+from ffe.plain import plain
 
 ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="Settings file; ffe.toml where there is one.")]  # noqa: UP045
 
@@ -23,7 +24,7 @@ def told() -> Iterator[None]:
         from rich.console import Console
 
         Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        typer.echo(str(error), err=True)
+        typer.echo(plain(str(error)), err=True)
         raise SystemExit(1) from None
 
 

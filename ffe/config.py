@@ -8,17 +8,29 @@ environment and appear in no representation.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
+import stat
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -53,6 +65,7 @@ from ffe.risk.limits import (
     WatchRules,
 )  # fmt: skip
 
+MOST_BYTES = 1 << 20  # of a file of settings
 BASIS_POINT = 1e-4
 CONFIG_FILE = "ffe.toml"
 PREFIX = "ffe_"  # of environment variables, in any case
@@ -62,6 +75,17 @@ UNIT_SECONDS = {"seconds": 1.0, "hours": 3_600.0, "days": 86_400.0}  # as the na
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(address or "").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class VenueSettings(_Strict):
@@ -74,6 +98,13 @@ class VenueSettings(_Strict):
     source: Literal["ccxt", "oanda", "alpha_vantage"] | None = None  # the language it is spoken to in
     exchange: str | None = None  # ccxt's name of it; the venue's own where none is given
     address: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+$")  # of a gateway, in place of the venue's own
+
+    @field_validator("address")
+    @classmethod
+    def _is_encrypted(cls, address: str | None) -> str | None:
+        if address is not None and address.startswith("http:") and not is_loopback(address):
+            raise ValueError(f"{address} would send keys and orders in clear: https, but for this machine alone")
+        return address
 
     def account(self, venue: str) -> Account:
         return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
@@ -293,6 +324,12 @@ class Secrets(BaseSettings):
     oanda_account_id: SecretStr | None = None
     alpha_vantage_api_key: SecretStr | None = None
 
+    _of_exchanges: dict[str, Keys] = PrivateAttr(default_factory=dict)  # that were handed over, by venue
+
+    def keys(self, venue: str) -> Keys:
+        """Of an exchange; ConfigError where they are not set."""
+        return self._of_exchanges.get(venue) or keys_of(venue)
+
     @field_validator("oanda_api_key", "oanda_account_id", "alpha_vantage_api_key")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
@@ -331,8 +368,21 @@ class Keys(BaseSettings):
 
 def load_secrets() -> Secrets:
     """ConfigError where one of them cannot be what it should be."""
+    _look_at_env_file()
     with _readable():
         return Secrets()
+
+
+def _look_at_env_file() -> None:
+    """What opens an account is read from no file that others can read, or could have written."""
+    try:
+        found = Path(".env").stat()
+    except OSError:
+        return
+    if found.st_uid not in (os.getuid(), 0):
+        raise ConfigError(".env belongs to another user, and would say which account is traded. Write your own.")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(".env can be read by others, or written: chmod 600 .env")
 
 
 @contextmanager
@@ -354,6 +404,7 @@ def key_prefix(venue: str) -> str:
 
 def keys_of(venue: str) -> Keys:
     """ConfigError where a venue's key is not set."""
+    _look_at_env_file()
     prefix = key_prefix(venue)
     with _readable(prefix):
         keys = Keys(_env_prefix=prefix, _env_file=".env")
@@ -364,6 +415,37 @@ def keys_of(venue: str) -> Keys:
     return keys
 
 
+# ---------------------------------------------------------------- from a supervisor to its engine
+
+
+def key_names(settings: Settings) -> dict[str, list[str]]:
+    """The variables that hold keys: those of `Secrets` under "", those of an exchange under its venue."""
+    parts = ("API_KEY", "API_SECRET", "API_PASSWORD")
+    exchanges = [venue for venue, described in settings.venues.items() if described.source == "ccxt"]
+    of_exchanges = {venue: [key_prefix(venue) + part for part in parts] for venue in exchanges}
+    return {"": [name.upper() for name in Secrets.model_fields], **of_exchanges}
+
+
+def handed_over(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Every key that is set, by its variable: for a process that has none of them in its environment."""
+    found = {name: getattr(secrets, name.lower()) for name in key_names(settings)[""]}
+    values = {name: secret.get_secret_value() for name, secret in found.items() if secret is not None}
+    for venue, names in key_names(settings).items():
+        with suppress(ConfigError):
+            values |= dict(zip(names, secrets.keys(venue).reveal(), strict=True)) if venue else {}
+    return values
+
+
+def received(values: Mapping[str, str], settings: Settings) -> Secrets:
+    """The keys that were handed over."""
+    secrets = Secrets(**{name.lower(): values[name] for name in key_names(settings)[""] if name in values})  # type: ignore[arg-type]
+    for venue, names in key_names(settings).items():
+        if venue and names[0] in values:
+            key, secret, password = (SecretStr(values[name]) for name in names)
+            secrets._of_exchanges[venue] = Keys(api_key=key, api_secret=secret, api_password=password)
+    return secrets
+
+
 def load_settings(path: Path | None = None) -> Settings:
     """Settings of a file; of `ffe.toml` in this folder where none is named, if there is one."""
     file = path or Path(CONFIG_FILE)
@@ -371,6 +453,8 @@ def load_settings(path: Path | None = None) -> Settings:
     if path is None and not file.exists():
         return _built(environment, "the environment")
     try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{file} is larger than {MOST_BYTES >> 20} MiB: no file of settings. Name another.")
         values = tomllib.loads(file.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file. Write one, or leave --config away to run on the defaults.") from None
@@ -378,6 +462,8 @@ def load_settings(path: Path | None = None) -> Settings:
         raise ConfigError(f"{file}: {error.strerror}. Name a file of settings that can be read.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}.") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deeply. A file of settings has sections and values.") from None
     return _built(_merged(values, environment), f"{file} and the environment" if environment else str(file))
 
 

@@ -35,7 +35,7 @@ def opened_own(path: Path) -> Iterator[int]:
     """Its handle, looked at before it is used. ConfigError where it is open to others, NotWritable where it cannot be
     made."""
     try:
-        _make(path)
+        made_folder(path)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise NotWritable(f"{path}: {error.strerror}. It must be a folder that you can write to.") from None
@@ -53,11 +53,11 @@ def _refuse_others(path: Path, found: os.stat_result) -> None:
         raise ConfigError(f"{path} is open to other users of this machine. Close it: chmod -R go= {path}")
 
 
-def _make(path: Path) -> None:
-    """The parents that it makes are private as well."""
+def made_folder(path: Path) -> None:
+    """One that is there stays as it is; what has to be made is its owner's alone, its parents as well."""
     if not path.is_dir():
         if path.parent != path:
-            _make(path.parent)
+            made_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
 
 

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from ffe.model import DecisionId, Nanos, OrderId, Role
 
 
+def session_id(code: str, data: str, head: str) -> str:
+    """The name of a run or a session: which code ran what, said by its head in canonical JSON, on which data."""
+    return hashlib.sha256(f"{code}\n{data}\n{head}".encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What makes a run's ids its own, and the interval that its strategy declares."""

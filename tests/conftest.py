@@ -9,6 +9,7 @@ import os
 import pwd
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,22 @@ def coinbase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
 
     with at_coinbase(tmp_path_factory.mktemp("tls")) as pair:
         yield pair
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heads_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The heads of thousands of runs are none of this user's."""
+    from ffe.private import state_folder
+    from ffe.records import kept
+
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kept, "state_folder", lambda: folder)
+        yield
+    for head in (state_folder() / "heads").glob("*"):  # of processes that tests have started
+        with suppress(OSError):
+            if f"\n{tmp_path_factory.getbasetemp()}" in head.read_text():
+                head.unlink()
 
 
 @pytest.fixture

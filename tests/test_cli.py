@@ -617,7 +617,8 @@ def test_replay_refuses_another_cache_and_a_strategy_that_moved(ffe: Terminal, h
     ffe(*CROSS, *SHORT)
     (run,) = (home / "data" / "runs").iterdir()
     (home / "strategies" / "ma_cross.py").rename(home / "strategies" / "cross.py")
-    assert_clear(ffe("replay", str(run)), "strategies/ma_cross.py: no such file", "cross.py")
+    assert_clear(ffe("replay", str(run)), "there is no strategies/ma_cross.py:MaCross here", "--strategy FILE.py:NAME")
+    assert "the same bytes" in ffe("replay", str(run), "--strategy", "strategies/cross.py:MaCross").out
     (home / "strategies" / "cross.py").rename(home / "strategies" / "ma_cross.py")
     (home / "data" / "backtest_cache.duckdb").unlink()
     assert_clear(ffe("replay", str(run)), "paper:AAPL 1d: no bars", "ffe data import")
@@ -628,11 +629,13 @@ def test_a_replay_that_differs_names_file_and_line(ffe: Terminal, home: Path) ->
     (run,) = (home / "data" / "runs").iterdir()
     code = home / "strategies" / "ma_cross.py"
     code.write_text(code.read_text().replace("averages crossed", "stars aligned"))
-    found = ffe("replay", str(run))
+    assert_clear(ffe("replay", str(run)), "was run by other code than strategies/ma_cross.py:MaCross", "--other-code")
+    found = ffe("replay", str(run), "--other-code")
     assert found.code == 1
-    assert "journal.jsonl:1 differs" in found.err
+    assert "decisions.jsonl:1 differs" in found.err
 
 
+NAMED = ("--strategy", "strategies/ma_cross.py:MaCross")  # another process has kept the run's head, for its user
 OLDER = """
 import ffe
 ffe.__version__ = "0.0.9"
@@ -651,14 +654,14 @@ def older_run(home: Path) -> Path:
 def test_a_run_of_other_code_is_refused_unless_asked_and_then_compared_without_it(ffe: Terminal, home: Path) -> None:
     run = older_run(home)
     assert_clear(ffe("replay", str(run)), "was run by 0.0.9+", "--other-code")
-    assert "the same bytes, the version of the code aside" in ffe("replay", str(run), "--other-code").out
+    assert "the same bytes, the version of the code aside" in ffe("replay", str(run), "--other-code", *NAMED).out
 
 
 def test_other_code_forgives_nothing_else(ffe: Terminal, home: Path) -> None:
     file = older_run(home) / "decisions.jsonl"
     file.chmod(0o600)
     file.write_text(file.read_text().replace('"confidence":80', '"confidence":99', 1))
-    found = ffe("replay", str(file.parent), "--other-code")
+    found = ffe("replay", str(file.parent), "--other-code", *NAMED)
     assert found.code == 1
     assert "decisions.jsonl:1 differs" in found.err
 

@@ -27,16 +27,17 @@ ROOMS_WITHIN = {"risk.limits": "limits", "wire.connect": "connect"}
 VALUES = {"model", "errors", "kernels", "limits"}
 BELOW = {*VALUES, "rounding", "session", "ports", "hours", "book", "sizing", "history", "memory"}
 CORE = {*BELOW, "strategy", "risk", "engine"}
-EDGE = {"wire", "connect", "brokers", "feeds", "data", "records", "config", "private"}
+EDGE = {"wire", "connect", "brokers", "feeds", "data", "records", "config", "private", "plain"}
 MAY_KNOW: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "kernels": set(),
     "limits": set(),
     "private": {"errors"},
+    "plain": set(),
     "ports": {"model"},
     "rounding": {"model"},
-    "command": {"errors"},
+    "command": {"errors", "plain"},
     "session": {"model"},
     "wire": {"model", "errors", "hours"},
     "connect": {"model", "errors", "config", "wire"},
@@ -49,9 +50,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "strategy": {"model", "errors", "hours", "book", "history"},
     "risk": BELOW,
     "engine": CORE - {"engine"} | {"records"},
-    "records": {"model", "errors", "ports"},
+    "records": {"model", "errors", "ports", "private", "session"},
     "brokers": {"model", "errors", "kernels", "ports", "book", "hours", "rounding", "wire"},
-    "data": {"model", "errors", "kernels", "ports", "book", "hours", "wire"},
+    "data": {"model", "errors", "kernels", "ports", "book", "hours", "wire", "plain", "private"},
     "feeds": {"model", "errors", "kernels", "ports", "book", "hours", "data", "wire"},
     "config": {"model", "errors", "limits"},
     "research": CORE | EDGE | {"indicators"},

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ffe.errors import BadBars, DataError, MissingBars
 from ffe.hours import Hours, IntArray, spelt, stamp
 from ffe.model import Instrument, Nanos, Symbol, Venue
+from ffe.plain import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,9 @@ class BarSet:
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{head}</th>" for head in ("symbol", "interval", "first", "last", "bars", "gaps"))
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in self._cells(s))}</tr>" for s in self)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{escape(plain(cell))}</td>' for cell in self._cells(s))}</tr>" for s in self
+        )
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _cells(self, s: Series) -> tuple[str, ...]:

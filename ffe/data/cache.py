@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ffe.data.barset import FIELDS, Series, series_name
 from ffe.errors import DataError, FfeError, MissingBars, NotWritable
 from ffe.hours import Hours, spelt, stamp
 from ffe.model import HOUR, SECOND, Instrument, Nanos, Symbol, Venue
+from ffe.private import OTHERS, made_folder
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ Range = tuple[Nanos, Nanos]
 Parameters = dict[str, str | int]
 Columns = dict[str, NDArray[Any]]
 
+# A cache that somebody sends reads no file and loads no code.
+ALONE: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+}  # fmt: skip
 MICROSECOND: Nanos = 1_000
 PAUSE_SECONDS = 0.05
 NO_ROWS: Columns = {"ts": np.empty(0, "M8[us]"), **{name: np.empty(0) for name in FIELDS}}
@@ -176,10 +182,10 @@ class Cache:
     def _locked(self) -> AbstractContextManager[object]:
         """The lock, held until the end of a `with`."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            made_folder(self.path.parent)
             if not os.access(self.path.parent, os.W_OK):
                 raise PermissionError(f"no permission to write in {self.path.parent}")
-            return FileLock(f"{self.path}.lock", timeout=self.patience).acquire()
+            return FileLock(f"{self.path}.lock", timeout=self.patience, mode=0o600).acquire()
         except Timeout:
             raise self._busy() from None
         except OSError as error:
@@ -189,12 +195,25 @@ class Cache:
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                return duckdb.connect(self.path, read_only=not write)
+                return self._checked(duckdb.connect(self.path, read_only=not write, config=ALONE))
             except duckdb.Error as error:
                 # Another program may hold it without our lock file: DuckDB's own shell, a notebook.
                 if not _is_lock(error) or time.monotonic() > deadline:
                     raise self._ours(error) from error
             time.sleep(PAUSE_SECONDS)
+
+    def _checked(self, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+        """A cache of bars holds tables, and is its owner's. A view would run what its maker wrote."""
+        if stat.S_IMODE(self.path.stat().st_mode) & OTHERS:
+            with suppress(PermissionError):  # it is somebody else's
+                self.path.chmod(0o600)
+        views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        if views:
+            con.close()
+            raise DataError(
+                f"{self.path} holds the view {views[0][0]!r}: no cache of ours. Move it away, and load again."
+            )
+        return con
 
     def _ours(self, error: duckdb.Error) -> FfeError:
         if _is_lock(error):
@@ -212,7 +231,7 @@ class Cache:
 
 
 def _is_lock(error: duckdb.Error) -> bool:
-    return "lock on file" in str(error)
+    return any(words in str(error) for words in ("lock on file", "different configuration"))
 
 
 # ---------------------------------------------------------------- between series and rows

@@ -7,6 +7,7 @@ interval, every load passes quality.checked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TIME_NAMES = ("time", "timestamp", "datetime", "date")
+ALONE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}  # nothing is loaded for a file
+MOST_COLUMNS, MOST_HEADER = 1_000, 1 << 16
 NO_TIME = np.iinfo(np.int64).min  # as NaT is to pandas
 SAMPLE_STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
 
@@ -125,13 +131,32 @@ def _from_file(
 
     if not path.is_file():
         raise MissingBars(f"{path}: no such file. Give the path of bars of {series_name(instrument, interval)}.")
+    if not is_parquet:
+        _refuse_wide(path)
     try:
-        with duckdb.connect() as con:
-            relation = con.read_parquet(str(path)) if is_parquet else con.read_csv(str(path), null_padding=True)
+        with duckdb.connect(config=ALONE) as con:
+            name = _as_pattern(path)
+            relation = con.read_parquet(name) if is_parquet else con.read_csv(name, null_padding=True)
             rows = _rows(relation, path)
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
     return _series(instrument, interval, hours, *rows)
+
+
+def _as_pattern(path: Path) -> str:
+    """A path is a path: DuckDB takes names for patterns, and would read bars1.csv for bars[1].csv."""
+    return re.sub(r"[\[*?]", lambda found: f"[{found.group()}]", str(path.absolute()))
+
+
+def _refuse_wide(path: Path) -> None:
+    """Before anything is parsed: a file of bars has some columns, not thousands, and lines that end."""
+    with path.open("rb") as file:
+        first = file.read(MOST_HEADER)
+    line = first.partition(b"\n")[0]
+    if len(line) == MOST_HEADER or max(map(line.count, (b",", b";", b"\t", b"|"))) >= MOST_COLUMNS:
+        raise DataError(
+            f"{path}: its first line has more than {MOST_COLUMNS} columns, or no end. Is it a file of bars?"
+        )
 
 
 def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> list[NDArray[Any]]:

@@ -32,11 +32,12 @@ def live(
     config: ConfigOption = None,
 ) -> None:
     """Trade a strategy at its venues, through the core that its backtests ran."""
-    from ffe.config import load_secrets, load_settings
+    from ffe.config import handed_over, load_secrets, load_settings
     from ffe.hours import interval_of
     from ffe.live import account_check, preflight
     from ffe.live.accounts import known_by, left_of
     from ffe.live.arming import check
+    from ffe.live.child import Handed
     from ffe.live.connect import Armed, connectors
     from ffe.live.logs import log_to
     from ffe.live.supervisor import Supervisor
@@ -48,11 +49,17 @@ def live(
         raise ConfigError("--live is real money and --sandbox is practice money: say one of them.")
     armed = Armed.LIVE if real else Armed.SANDBOX if sandbox else Armed.NOT
     length = interval_of(interval)
-    found = connectors(settings, names, load_secrets(), armed)
+    secrets = load_secrets()
+    found = connectors(settings, names, secrets, armed)
     accounts = known_by(found)
     held = sorted(left_of(settings.data_folder, accounts).held())
-    every = connectors(settings, [*names, *held], load_secrets(), armed)
+    every = connectors(settings, [*names, *held], secrets, armed)
     account_check.refuse_untested(every, untested or [])
+    task = Task(
+        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
+        armed=armed,
+    )  # fmt: skip
+    signed = None
     if real:
         if arming is None:
             raise ConfigError("--live trades real money, and needs --arming FILE. Make one with `ffe arm`.")
@@ -60,17 +67,14 @@ def live(
             c.venue: typer.prompt(f"To trade real money at {c.venue}, the id of the account ({c.known_by})")
             for c in found
         }
-        check(arming, settings, names, found, typed, time.time_ns())
+        signed = check(arming, task, found, typed, time.time_ns())
     warnings = account_check.check(every, settings, names, length, held, typer.echo, time.time_ns)
     preflight.check(settings.data_folder)
     log_to()
     for warning in warnings:
         log.info("%s: %s", warning.venue, warning)
-    task = Task(
-        strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
-        armed=armed,
-    )  # fmt: skip
-    raise typer.Exit(Supervisor(task, settings, accounts, typer.echo).run())
+    handed = Handed(task, signed, handed_over(settings, secrets))
+    raise typer.Exit(Supervisor(handed, settings, accounts, typer.echo).run())
 
 
 if __name__ == "__main__":

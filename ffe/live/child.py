@@ -1,4 +1,5 @@
-"""The engine's process, as its supervisor handles it: started with a task and a socket, spoken to, killed."""
+"""The engine's process, as its supervisor handles it: started with a socket, over which it gets its task and its keys,
+spoken to, killed."""
 
 from __future__ import annotations
 
@@ -6,23 +7,43 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
+from ffe.config import key_names
+from ffe.live.arming import Arming
 from ffe.live.link import Link, Said
 from ffe.live.task import Task
 
 GONE_WITHIN_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What an engine's process is given: keys by their variables, which it has not in its environment, for whatever it
+    starts would have them too; and what was signed, where it trades real money."""
+
+    task: Task
+    armed: Arming | None = None
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The supervisor's, without any key."""
+        secret = {name for names in key_names(self.task.settings).values() for name in names}
+        return {name: value for name, value in os.environ.items() if name.upper() not in secret}
+
+
 class Child:
-    def __init__(self, task: Task) -> None:
+    def __init__(self, handed: Handed) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "ffe.live.worker", str(theirs.fileno()), str(os.getpid())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        folder = str(handed.task.settings.data_folder)
+        command = [sys.executable, "-m", "ffe.live.worker", folder, str(theirs.fileno()), str(os.getpid())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=handed.environment())
         theirs.close()
         self.link = Link(ours)
-        self.link.say(task=task.model_dump_json())  # and not on its command line, which everybody can read
+        armed = handed.armed.model_dump_json() if handed.armed else None
+        self.link.say(task=handed.task.model_dump_json(), armed=armed, keys=dict(handed.keys))
 
     @property
     def pid(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ffe.config import Settings
 from ffe.errors import FfeError
 from ffe.hours import stamp
 from ffe.live import control
@@ -80,10 +81,11 @@ def _foreign(left: Left) -> Iterator[str]:
 # ---------------------------------------------------------------- the emergency stop
 
 
-def force(folder: Path, say: Say) -> bool:
+def force(settings: Settings, say: Say) -> bool:
     """The emergency stop: latched from here first; then closed by the session's own supervisor, or, where none answers,
     from here. Whether it is latched and the venues show flat."""
-    is_latched, closed = _latch(folder, say), None
+    folder, closed = settings.data_folder, None
+    is_latched = _latch(folder, say)
     try:
         for message in ask(folder, Act.EMERGENCY_STOP):
             say(str(message.get("said")))
@@ -94,17 +96,18 @@ def force(folder: Path, say: Say) -> bool:
     from ffe.live.closing import Place, close_all
 
     with _alone(folder, say):
-        report = close_all(Place(folder, Task.kept(folder)), say)
+        report = close_all(Place(folder, Task.kept(folder).at(settings)), say)
     say("\n".join(report.lines))
     return is_latched and report.is_good
 
 
-def force_everything(folder: Path, account: str, say: Say) -> bool:
+def force_everything(settings: Settings, account: str, say: Say) -> bool:
     """Close all that an account holds of the session's instruments, whosever it is. Nothing is done before the id that
     was typed is that of an account of the session."""
     from ffe.live.closing import Place, accounts_called, close_everything
 
-    place = Place(folder, Task.kept(folder))
+    folder = settings.data_folder
+    place = Place(folder, Task.kept(folder).at(settings))
     accounts_called(place, account)
     is_latched = _latch(folder, say)
     with _alone(folder, say):

@@ -6,17 +6,15 @@ line; another machine's address needs that word too. Loopback is nobody else's m
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.venue import Past, SecondLook, VenueBroker
-from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, key_prefix, keys_of
+from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, is_loopback, key_prefix
 from ffe.errors import ConfigError
 from ffe.model import SECOND, Account, Instrument, Nanos, Universe, Venue
 from ffe.wire import oanda_wire
@@ -78,7 +76,7 @@ class Connector:
         """What the account is known by: OANDA's own number, elsewhere a mark of the key that opens it."""
         if self.described.source == "oanda":
             return self._needed("OANDA_ACCOUNT_ID", self.secrets.oanda_account_id)
-        return keys_of(self.venue).mark()
+        return self.secrets.keys(self.venue).mark()
 
     @property
     def exchange(self) -> str:
@@ -120,7 +118,7 @@ class Connector:
         return oanda_wire.OandaClient(token, self.account_id, self.described.address or home)
 
     def ccxt(self) -> ccxt.Exchange:
-        client, keys = ccxt_client(self.venue, self.described), keys_of(self.venue)
+        client, keys = ccxt_client(self.venue, self.described), self.secrets.keys(self.venue)
         client.apiKey, client.secret, client.password = keys.reveal()
         # With a key it would also ask for networks and margins, which are none of ours.
         client.has["fetchCurrencies"] = False
@@ -215,16 +213,6 @@ def tested() -> list[str]:
     from ffe.wire.exchanges import TESTED
 
     return sorted({*TESTED, "oanda"})
-
-
-def is_loopback(address: str | None) -> bool:
-    host = urlsplit(address or "").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def connectors(settings: Settings, symbols: Sequence[str], secrets: Secrets, armed: Armed) -> list[Connector]:

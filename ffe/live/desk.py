@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from ffe.feeds.poll import PollFeed
 
 TOLD_EVERY_SECONDS = 0.5
+EXPIRED = "the arming file, which has expired: arm again, and start again"
 TO_PROTECT: Nanos = 10 * SECOND  # how long an end waits for what is open to be protected
 
 
 class Desk:
-    def __init__(self, engine: Engine, feed: PollFeed, link: Link) -> None:
-        self.engine, self.feed, self.link = engine, feed, link
+    def __init__(self, engine: Engine, feed: PollFeed, link: Link, expires: Nanos) -> None:
+        """expires is when what was armed is no longer: from then on the session only reduces."""
+        self.engine, self.feed, self.link, self.expires = engine, feed, link, expires
         self.life = Life.RECOVERING
         self._given: deque[Said] = deque()
         self._told_at = 0.0
@@ -43,10 +45,9 @@ class Desk:
         self.life = turned(self.life, life)
         self.link.say(life=self.life)
 
-    @property
-    def takes_entries(self) -> bool:
-        """Nothing is begun while a session ends."""
-        return not self._is_to_end
+    def takes_entries(self, time: Nanos) -> bool:
+        """Nothing is begun while a session ends, or when what was armed has expired."""
+        return not self._is_to_end and time < self.expires
 
     def end(self) -> None:
         """From any thread: end as soon as what is open is protected."""
@@ -71,6 +72,8 @@ class Desk:
     def due(self, time: Nanos) -> Iterable[Command]:
         if self._is_to_end:
             self._wind_up(time)
+        if time >= self.expires and not self.engine.guard.paused:
+            self._given.append({"act": Act.PAUSE, "by": EXPIRED})
         if monotonic() >= self._told_at + TOLD_EVERY_SECONDS:
             self._told_at = monotonic()
             self._follow()

@@ -17,6 +17,7 @@ from ffe.private import write_own
 
 log = logging.getLogger(__name__)
 
+RESERVED = 32
 SUBREAPER = 36  # Linux: PR_SET_CHILD_SUBREAPER
 BEGAN = 19  # of the fields behind the name, in /proc/PID/stat: clock ticks since the machine started
 
@@ -26,6 +27,17 @@ def keep_orphans() -> None:
     session gets out of it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SUBREAPER, 1)
+
+
+class Reserve:
+    """File handles that are kept until closing needs them: for its sockets and the journal."""
+
+    def __init__(self) -> None:
+        self._handles = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(RESERVED)]
+
+    def release(self) -> None:
+        while self._handles:
+            os.close(self._handles.pop())
 
 
 def note(file: Path, pid: int) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 
 from ffe.engine import Engine, EngineState, run
 from ffe.errors import RecordError
-from ffe.live.setup import setup_of
+from ffe.live.setup import Setup, setup_of
 from ffe.model import Bars, Event, Ticket
 from ffe.records.chain import Line, day_files
 from ffe.records.encode import Json, Stamp, build, decode_event, encode_value
@@ -45,18 +45,22 @@ class Span:
         return [line for _, line in self.rows if line.kind == kind]
 
 
-def rerun(root: Path, session: str | None = None, other_code: bool = False) -> Difference | None:
-    """None if a session (the newest, or the one whose name begins so), run again, gives the same bytes."""
+def rerun(
+    root: Path, session: str | None = None, other_code: bool = False, strategy: str | None = None
+) -> Difference | None:
+    """None if a session (the newest, or the one whose name begins so), run again, gives the same bytes. strategy is
+    where the user says that its code is."""
     span = span_of(root, session)
     if span.head["code"] != code_version() and not other_code:
         raise RecordError(
             f"{root}: this session was run by {span.head['code']}, this is {code_version()}: only the same code must "
             "give the same bytes. Check out that version, and replay it there."
         )
+    setup = setup_of(root, str(span.head["session"]), span.head["head"], strategy, other_code)
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch)
         _copy_what_was_before(root, again, span)
-        _run(span, again)
+        _run(span, again, setup)
         return _compared(root, again, span)
 
 
@@ -91,9 +95,8 @@ def _copy_what_was_before(root: Path, again: Path, span: Span) -> None:
             (again / "journal" / first).write_bytes(b"".join(kept))
 
 
-def _run(span: Span, again: Path) -> None:
+def _run(span: Span, again: Path, setup: Setup) -> None:
     head = span.head
-    setup = setup_of(head["head"], again)
     engine = setup.engine(str(head["session"]))
     primes = [cast(Bars, decode_event(line.body)) for line in span.of("prime")]
     for event in primes:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 from ffe.config import Settings
@@ -14,11 +15,12 @@ from ffe.engine import Engine
 from ffe.errors import RecordError
 from ffe.hours import Hours
 from ffe.model import DAY, Account, Currency, Instrument, InstrumentId, Nanos, Universe, Venue
-from ffe.records.encode import Json, Stamp, build, encode_value
-from ffe.research.code import code_version
+from ffe.records.encode import Json, Stamp, build, canonical, encode_value
+from ffe.research.code import code_of, code_version, versions
 from ffe.research.columns import Tailing
-from ffe.research.find import reference_of, source_of, strategy_of, with_parameters
-from ffe.session import Session
+from ffe.research.find import reference_of, with_parameters
+from ffe.research.trust import Said, strategy_said
+from ffe.session import Session, session_id
 from ffe.strategy import Hears, Live, Strategy, warmup_of
 
 AHEAD: Nanos = 366 * DAY  # how far hours are known
@@ -37,6 +39,7 @@ class Setup:
     settings: Settings
     opened: Nanos
     marks: tuple[tuple[Venue, str], ...] = ()
+    source_said: str | None = None  # by the journal that is run again
 
     @cached_property
     def universe(self) -> Universe:
@@ -54,8 +57,9 @@ class Setup:
     def head(self) -> dict[str, Json]:
         return {
             "strategy": self.strategy.name,
-            "source": reference_of(self.strategy),
-            "source_sha256": hashlib.sha256(source_of(self.strategy).encode()).hexdigest(),
+            "source": self.source_said or reference_of(self.strategy),
+            "source_sha256": code_of(self.strategy),
+            "versions": {**versions()},
             "parameters": json.loads(self.strategy.model_dump_json()),
             "traded": encode_value(self.traded),
             "others": encode_value(self.others),
@@ -69,9 +73,8 @@ class Setup:
 
     def stamp(self) -> Stamp:
         """The session's name follows from what it is and from when it was opened."""
-        head = json.dumps(self.head(), sort_keys=True)
-        session = hashlib.sha256(f"{code_version()}\n{head}".encode()).hexdigest()[:32]
         instruments = hashlib.sha256(json.dumps(encode_value(self.traded), sort_keys=True).encode()).hexdigest()
+        session = session_id(code_version(), instruments, canonical(self.head()))
         return Stamp(session, code_version(), self.settings.fingerprint(), instruments)
 
     def engine(self, session: str) -> Engine:
@@ -85,13 +88,15 @@ class Setup:
         return Live(self.strategy.model_copy(deep=True))
 
 
-def setup_of(head: object, data_folder: object) -> Setup:
-    """What a journal's head says was set up."""
+def setup_of(records: Path, session: str, head: object, strategy: str | None, other_code: bool) -> Setup:
+    """What a journal's head says was set up; strategy is where the user says that its code is."""
     if not isinstance(head, dict) or "traded" not in head:
         raise RecordError("This session was none of trading, and cannot be run again. Name another.")
-    settings = Settings(**{**json.loads(str(head["config"])), "data_folder": data_folder})
+    settings = Settings(**{**json.loads(str(head["config"])), "data_folder": records})
+    source, versions_then = str(head["source"]), cast(dict[str, str], head.get("versions", {}))
+    said = Said(records, session, source, str(head["source_sha256"]), versions_then)
     return Setup(
-        with_parameters(strategy_of(str(head["source"])), cast(dict[str, object], head["parameters"])),
+        with_parameters(strategy_said(said, strategy, other_code), cast(dict[str, object], head["parameters"])),
         _instruments(head["traded"]),
         _instruments(head["others"]),
         tuple(build(Account, row) for row in head["accounts"]),
@@ -99,6 +104,7 @@ def setup_of(head: object, data_folder: object) -> Setup:
         settings,
         int(head["opened"]),
         tuple((Venue(venue), str(mark)) for venue, mark in head.get("marks", {}).items()),
+        source,
     )
 
 

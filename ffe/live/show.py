@@ -5,11 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 
 from ffe.live.link import Json, Said
+from ffe.plain import shown
 
 OLD_SECONDS = 3.0  # an engine's word that is older says nothing of now
 
 
-def show_status(status: Said) -> None:
+def show_status(told: Said) -> None:
+    """What venues and strategies have called something is shown, whatever it holds."""
+    status = {key: _shown(value) for key, value in told.items()}
     console, age = Console(soft_wrap=True), status.get("age_seconds")
     console.print(f"{status.get('life', 'starting')}, {status.get('state', 'state not known')}: {_entries(status)}")
     if status.get("is_closing"):
@@ -32,9 +35,18 @@ def show_status(status: Said) -> None:
     _show_table(console, "limits", status.get("limits"), _limit)
     _show_table(console, "prices", status.get("prices"), _seconds)
     _show_table(console, "venues", _venues(status), str)
-    for name in ("foreign", "waiting", "skew_ms"):
-        if value := status.get(name):
-            console.print(f"{name}: {value}")
+    for name in ("foreign", "skew_ms"):
+        _show_table(console, name, status.get(name), _n)
+    if waiting := _rows(status.get("waiting")):
+        console.print("waiting: " + ", ".join(map(str, waiting)))
+
+
+def _shown(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {shown(key): _shown(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def _entries(status: Said) -> str:

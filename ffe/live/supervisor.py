@@ -26,7 +26,7 @@ from ffe.errors import FfeError
 from ffe.live import closing
 from ffe.live.accounts import Known, locked, permit_of, take_over
 from ffe.live.actions import Action, Announce, Do, Leave, Look, OpenedTrade, Reply, Report, Request, Tell
-from ffe.live.child import Child
+from ffe.live.child import Child, Handed
 from ffe.live.clients import Client, Clients
 from ffe.live.closing import Place
 from ffe.live.control import listening
@@ -35,9 +35,10 @@ from ffe.live.life import Life
 from ffe.live.link import Json, Link, Said
 from ffe.live.oversight import Oversight
 from ffe.live.permit import Permit, Taken
-from ffe.live.process import keep_orphans, note
+from ffe.live.process import Reserve, keep_orphans, note
 from ffe.live.recovery import left_in
 from ffe.live.task import Task
+from ffe.plain import plain
 
 T = TypeVar("T")
 
@@ -56,7 +57,10 @@ class Word:
 
 
 class Supervisor:
-    def __init__(self, task: Task, settings: Settings, accounts: Sequence[Known], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, handed: Handed, settings: Settings, accounts: Sequence[Known], say: Callable[[str], None]
+    ) -> None:
+        self._handed, task = handed, handed.task
         self.place, self._echo = Place(settings.data_folder, task), say
         self._accounts, self.permit = accounts, permit_of(settings.data_folder, accounts)
         self.oversight, self.jobs = Oversight(), Jobs()
@@ -67,6 +71,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self.clients = Clients(self._selector, self._answer)
         self._ends = Ends()
+        self._reserve = Reserve()
 
     # ------------------------------------------------------------ the loop
 
@@ -89,6 +94,7 @@ class Supervisor:
                     self._turn()
                 self.jobs.close()
                 self.clients.close()
+                self._reserve.release()
         return self._ends.code
 
     def _turn(self) -> None:
@@ -137,6 +143,7 @@ class Supervisor:
                 self._dying = self._engine
                 self._forget_engine()
             case Do.LATCH:
+                self._reserve.release()
                 self._ends.hurry()
                 self._queue(self.permit.take_away, self._latched)
             case Do.GIVE_PERMIT:
@@ -147,6 +154,7 @@ class Supervisor:
             case Do.CLOSE:
                 self._work_on(what, partial(closing.close_all, self.place, self._progress), self._closed)
             case Do.SECURE:
+                self._reserve.release()
                 goes_on = self._ends.goes_on(None)
                 work = partial(closing.secure, self.place, True, goes_on, self._progress)
                 self._work_on(what, work, self.oversight.secured)
@@ -198,7 +206,7 @@ class Supervisor:
     # ------------------------------------------------------------ the engine's process
 
     def _start_engine(self) -> None:
-        self._engine = Child(self.place.task)
+        self._engine = Child(self._handed)
         note(self.place.folder / "engine.pid", self._engine.pid)
         self._selector.register(self._engine.link, selectors.EVENT_READ, self._hear)
 
@@ -275,7 +283,7 @@ class Supervisor:
         """On the terminal as well; one that is gone, or a file that is full, holds up nobody."""
         log.info("%s", text)
         with suppress(OSError):
-            self._echo(text)
+            self._echo(plain(text))
 
 
 class Ends:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ffe.config import Settings
-from ffe.errors import RecordError
+from ffe.errors import ConfigError, RecordError
 from ffe.live.connect import Armed
 from ffe.private import write_own
 
@@ -31,6 +31,18 @@ class Task(BaseModel):
     def is_kept(folder: Path) -> bool:
         return (folder / FILE).exists()
 
+    def at(self, settings: Settings) -> Task:
+        """The same task, its keys sent where these settings of the user's own say. ConfigError where the task says
+        otherwise: a file that came from elsewhere must not say where a key goes."""
+        for venue in {self.settings.instrument(symbol).venue for symbol in self.symbols}:
+            kept, own = self.settings.venues[venue].address, settings.venues.get(venue)
+            if kept is not None and (own is None or own.address != kept):
+                raise ConfigError(
+                    f"The session went to {kept} for {venue}, and your settings do not: name those that it was started "
+                    "with by --config."
+                )
+        return self
+
     @staticmethod
     def kept(folder: Path) -> Task:
         """The newest session's."""
@@ -40,5 +52,5 @@ class Task(BaseModel):
             raise RecordError(
                 f"{folder}: no session ever ran here. Name the data folder of one with --config."
             ) from None
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise RecordError(f"{folder / FILE} cannot be read: {error}") from None

@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence, Set
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 from filelock import FileLock, Timeout
 
-from ffe.config import Settings, load_secrets
+from ffe.config import Secrets, Settings, received
 from ffe.engine import Engine, run
 from ffe.errors import ConfigError, FfeError
 from ffe.feeds.agenda import Wanted
@@ -25,6 +26,7 @@ from ffe.feeds.merge import Venues, merge
 from ffe.feeds.poll import PollFeed, steady
 from ffe.hours import interval_of
 from ffe.live.accounts import is_stopped, known_by, left_of, mark_of, permit_of
+from ffe.live.arming import Arming, check_again
 from ffe.live.background import BackgroundBroker
 from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
@@ -39,6 +41,7 @@ from ffe.live.task import Task
 from ffe.model import Act, InstrumentId, Nanos
 from ffe.records.encode import encode_value
 from ffe.records.journal import LiveJournal
+from ffe.records.kept import keep
 from ffe.research.find import strategy_of, with_parameters
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ DIES_WITH_ITS_PARENT = 1  # Linux: PR_SET_PDEATHSIG
 PATIENCE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
 MIB = 1 << 20
+FOREVER: Nanos = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,24 @@ class Parts:
     brokers: Sequence[BackgroundBroker]
     desk: Desk
 
+    def keep_head(self) -> None:
+        keep(self.setup.settings.data_folder, self.engine.session.id, self.journal.head)
+
 
 def main() -> None:
-    link = Link(socket.socket(fileno=int(sys.argv[1])))
-    _die_with(int(sys.argv[2]))
+    _, number, parent = sys.argv[1:]  # the first is the data folder, for whoever lists processes
+    link = Link(socket.socket(fileno=int(number)))
+    _die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and says what is to be done
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log_to()
-    task = Task.model_validate_json(str(next(link.listen())["task"]))
+    said = next(link.listen())
+    task = Task.model_validate_json(str(said["task"]))
+    armed = Arming.model_validate_json(str(said["armed"])) if said["armed"] else None
+    secrets = received(cast(dict[str, str], said["keys"]), task.settings)
+    del said
     try:
-        trade(task, link)
+        trade(task, link, secrets, armed)
     except FfeError as error:
         link.say(life=Life.FAILED, failed=f"{type(error).__name__}: {error}")
         link.drain(FLUSH_SECONDS)
@@ -86,7 +98,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def trade(task: Task, link: Link) -> None:
+def trade(task: Task, link: Link, secrets: Secrets, armed: Arming | None) -> None:
     """A session from its recovery to its end."""
     settings = task.settings
     with ExitStack() as stack:
@@ -94,8 +106,9 @@ def trade(task: Task, link: Link) -> None:
             stack.enter_context(FileLock(settings.data_folder / "engine.lock", timeout=PATIENCE_SECONDS))
         except Timeout:
             raise ConfigError(f"{settings.data_folder}: an engine still writes here. End it first.") from None
-        parts = assemble(task, settings, link)
+        parts = assemble(task, secrets, link, armed)
         venues = Venues(parts.setup.universe, parts.brokers, parts.engine.gatekeeper.approvals)
+        parts.keep_head()
         parts.desk.open()
         try:
             events = merge(parts.feed, parts.desk, venues, _awaited(parts.engine))
@@ -104,23 +117,28 @@ def trade(task: Task, link: Link) -> None:
             for broker in parts.brokers:
                 broker.stop(PATIENCE_SECONDS)
             parts.journal.close()
+            parts.keep_head()
             link.say(farewell=parts.desk.farewell())
         parts.desk.turn(Life.STOPPED)
 
 
-def assemble(task: Task, settings: Settings, link: Link) -> Parts:
+def assemble(task: Task, secrets: Secrets, link: Link, armed: Arming | None) -> Parts:
     """Recovery: read the journal, prime the engine, make what speaks to the venues. Nothing is sent yet."""
     link.say(life=Life.RECOVERING)
-    entered = known_by(connectors(settings, task.symbols, load_secrets(), task.armed))
-    left, clock = left_of(settings.data_folder, entered), steady()
+    settings = task.settings
+    clock, own = steady(), connectors(settings, task.symbols, secrets, task.armed)
+    if armed is not None:
+        check_again(armed, task, own)
+    entered, expires = known_by(own), armed.expires if armed else FOREVER
+    left = left_of(settings.data_folder, entered)
     symbols = list(dict.fromkeys([*task.symbols, *left.held()]))
-    found = connectors(settings, symbols, load_secrets(), task.armed)
+    found = connectors(settings, symbols, secrets, task.armed)
     setup = _setup(task, settings, found, symbols, clock())
     feed = _feed(setup, found, clock)
     stamp = setup.stamp()
     engine, journal = recovered(setup, stamp.session, left, feed)
     permit = permit_of(settings.data_folder, entered)
-    desk = Desk(engine, feed, link)
+    desk = Desk(engine, feed, link, expires)
     if is_stopped(entered) and "emergency stop" not in engine.guard.latches:
         desk.give({"act": Act.EMERGENCY_STOP, "by": "the latch, which outlived its process"})
     book = left.book(setup.universe, settings.rules.gate.drawdown_window_days)
@@ -128,7 +146,7 @@ def assemble(task: Task, settings: Settings, link: Link) -> Parts:
     for connector in found:
         since, past = left.since(setup.opened, connector.venue, book), left.past(connector.venue, book)
         broker = connector.broker(setup.universe, feed.time, since, past)
-        broker.permit = lambda: permit.held() if desk.takes_entries else nullcontext(False)
+        broker.permit = lambda: permit.held() if desk.takes_entries(feed.time()) else nullcontext(False)
         brokers.append(BackgroundBroker(broker, feed.wake))
     return Parts(setup, engine, journal, feed, brokers, desk)
 

@@ -26,6 +26,7 @@ import numpy as np
 from ffe.errors import NotWritable
 from ffe.model import DAY, MINUTE, SECOND, Bars, Decision, Disposition, Event, Heartbeat, Nanos, Quotes, Step
 from ffe.ports import Written
+from ffe.private import made_folder
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
 from ffe.records.encode import (
@@ -146,7 +147,8 @@ class RunJournal(_Keeper):
         if path.exists():
             raise NotWritable(f"{path} exists, and a run is never written over. Choose another name, or move it away")
         with _writable(path):
-            path.mkdir(parents=True)
+            made_folder(path.parent)
+            path.mkdir(mode=0o700)
             self._folder = Folder(path, disk or Disk())
             self._decisions = Lines(path / DECISIONS, self._folder.disk)
             super().__init__(stamp, Chain(self._folder))
@@ -356,7 +358,7 @@ class LiveJournal(_Keeper):
 
 def _folder(path: Path, disk: Disk) -> Folder:
     """A durable folder, cleared of the drafts that a crash has left."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made_folder(path)
     for draft in path.glob(".*.tmp"):
         disk.unlink(draft)
     root = Folder(path.parent, disk)

@@ -15,7 +15,7 @@ from typing import cast
 import ffe.model as m
 from ffe.errors import RecordError, Tampered
 from ffe.records.chain import DECISIONS, Line, as_line, journal_files
-from ffe.records.encode import Stamp, decode_decision, decode_event, decode_outcomes, loads
+from ffe.records.encode import Stamp, decode_decision, decode_event, decode_outcomes, digest, loads
 
 REFUSING = (m.Status.REFUSED, m.Status.DATA_MISSING)
 
@@ -58,6 +58,12 @@ def lines(path: Path) -> Iterator[tuple[str, Line]]:
                 raise Tampered(
                     f"{where}: {error}. See what else was changed: ffe decisions verify --run {path}"
                 ) from None
+
+
+def journal_hashes(path: Path) -> Iterator[str]:
+    """The hash of every line of the journal."""
+    for file in journal_files(path):
+        yield from (digest(text) for _, text in texts(file))
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -19,7 +19,7 @@ from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Line
 from ffe.records.encode import Json, decode_event, loads
 from ffe.records.reader import lines, texts
 
-CODE = ("code", "prev", "sha256", "decisions_sha256")  # the version of the code, and what hashes it
+CODE = ("code", "source_sha256", "versions", "prev", "sha256", "decisions_sha256")  # which code ran, and what hashes it
 
 
 def events(path: Path, market: Iterator[Bars | Quotes], session: str | None = None) -> Iterator[Event]:

@@ -8,63 +8,45 @@ tampering: none of it was ever acknowledged.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
 
 from ffe.errors import RecordError
 from ffe.model import Decision
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, ORIGIN, Line, as_line, day_files
+from ffe.records.claims import claim_findings, equity_of
 from ffe.records.encode import Json, Stamp, canonical, decode_decision, digest, loads, utf8
+from ffe.records.found import Finding, Row, content
 from ffe.records.journal import decision_file
 
-MISSING = "missing"  # in place of a hash
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong and where; line 0 is the file as a whole."""
-
-    file: str
-    line: int
-    wrong: str
-    torn: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.wrong}"
+MISSING = "missing, or no regular file"  # in place of a hash
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """head is the hash of the last line: kept elsewhere, it is an anchor."""
+    """sessions are those whose heads stand in the journal, hashes those of its lines."""
 
     path: Path
     lines: int
     decisions: int
-    head: str
+    last: Row
     findings: tuple[Finding, ...]
+    sessions: tuple[str, ...]
+    hashes: frozenset[str]
+
+    @property
+    def head(self) -> str:
+        """The hash of the last line: kept elsewhere, it is an anchor."""
+        return self.last.hash
 
     @property
     def is_good(self) -> bool:
         return all(finding.torn for finding in self.findings)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a file as it stands there, or a whole file of one decision."""
-
-    file: str
-    number: int
-    data: bytes
-    hash: str
-    line: Line | None = None
-    wrong: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +60,37 @@ class Named:
     by: str
 
 
-def verify(path: Path, anchor: str | None = None) -> Report:
-    """Check the folder of a run or the root of an account: tampering is in the report, only a wrong path raises."""
-    if (path / "journal").is_dir() or (path / "decisions").is_dir():
-        rows, held, findings = _check_live(path)
-    elif any((path / name).exists() for name in (JOURNAL, DECISIONS, EQUITY)):
-        rows, held, findings = _check_run(path)
-    else:
+def verify(path: Path, anchors: Sequence[str] = ()) -> Report:
+    """Check the folder of a run or the root of an account: tampering is in the report, only a wrong path raises.
+    anchors are heads that were kept elsewhere, each of which the chain must hold."""
+    is_run = not ((path / "journal").is_dir() or (path / "decisions").is_dir())
+    if is_run and not any(os.path.lexists(path / name) for name in (JOURNAL, DECISIONS, EQUITY)):
         raise RecordError(f"{path}: no records here. Give the folder of a run, or the root of a live account")
-    head = rows[-1] if rows else Row(JOURNAL, 0, b"", ORIGIN)
-    if anchor is not None and anchor not in {row.hash for row in rows}:
-        findings.append(
-            Finding(head.file, head.number, "the anchor is not in this chain: its end was cut or rewritten")
+    rows, held, findings = _check_run(path) if is_run else _check_live(path)
+    findings += claim_findings(path, rows, held, is_run)
+    hashes = frozenset(row.hash for row in rows)
+    last = rows[-1] if rows else Row(JOURNAL, 0, b"", ORIGIN)
+    return anchored(Report(path, len(rows), len(held), last, tuple(findings), sessions_of(rows), hashes), anchors)
+
+
+def anchored(report: Report, anchors: Sequence[str]) -> Report:
+    """The same report, and which of these heads the chain does not hold."""
+    lost = [
+        Finding(
+            report.last.file,
+            report.last.number,
+            f"the head {anchor[:12]}…, kept elsewhere, is not in this chain: its end was cut or rewritten",
         )
-    return Report(path, len(rows), held, head.hash, tuple(findings))
+        for anchor in anchors
+        if anchor not in report.hashes
+    ]
+    return replace(report, findings=(*report.findings, *lost))
+
+
+def sessions_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The sessions whose heads stand in these lines."""
+    lines = [row.line for row in rows if row.line is not None]
+    return tuple(str(line.body.get("session")) for line in lines if line.kind == "head")
 
 
 # ---------------------------------------------------------------- files and lines
@@ -99,9 +98,9 @@ def verify(path: Path, anchor: str | None = None) -> Report:
 
 def _rows(root: Path, path: Path) -> tuple[list[Row], list[Finding]]:
     file = str(path.relative_to(root))
-    if not path.is_file():
+    if (data := content(path)) is None:
         return [], [Finding(file, 0, MISSING)]
-    *whole, rest = path.read_bytes().split(b"\n")
+    *whole, rest = data.split(b"\n")
     torn = [Finding(file, len(whole) + 1, "half a line, as a crash leaves it", torn=True)] if rest else []
     return [Row(file, n, data, digest(data)) for n, data in enumerate(whole, 1)], torn
 
@@ -179,13 +178,15 @@ def _record_findings(named: Sequence[Named], held: Sequence[Row]) -> Iterator[Fi
 # ---------------------------------------------------------------- a backtest
 
 
-def _check_run(path: Path) -> tuple[list[Row], int, list[Finding]]:
+def _check_run(path: Path) -> tuple[list[Row], list[Row], list[Finding]]:
     lines, torn = _rows(path, path / JOURNAL)
     rows = [_parsed(row) for row in lines]
     held, half = _rows(path, path / DECISIONS)
+    is_odd = os.path.lexists(path / EQUITY) and content(path / EQUITY) is None
+    odd = [Finding(EQUITY, 0, MISSING)] if is_odd else []
     named = [replace(each, file=DECISIONS, line=n) for n, each in enumerate(_named(rows), 1)]
     records = [*_record_findings(named, held), *_order_findings(named, held)]
-    return rows, len(held), [*_chain_findings(rows), *torn, *records, *half, *_end_findings(path, rows, len(held))]
+    return rows, held, [*_chain_findings(rows), *torn, *records, *half, *odd, *_end_findings(path, rows, len(held))]
 
 
 def _order_findings(named: Sequence[Named], held: Sequence[Row]) -> Iterator[Finding]:
@@ -226,19 +227,19 @@ def _differences(row: Row, line: Line, true: dict[str, Json]) -> Iterator[Findin
 
 
 def _bars_findings(path: Path, row: Row, line: Line) -> Iterator[Finding]:
-    count = len(np.load(BytesIO((path / EQUITY).read_bytes()), allow_pickle=False))
-    if line.bars != count:
-        yield Finding(row.file, row.number, f"the end has seen {line.bars} bars, {EQUITY} has {count}")
+    curve = equity_of(content(path / EQUITY) or b"")
+    if curve is not None and line.bars != len(curve):
+        yield Finding(row.file, row.number, f"the end has seen {line.bars} bars, {EQUITY} has {len(curve)}")
 
 
 def _file_hash(path: Path) -> str:
-    return digest(path.read_bytes()) if path.is_file() else MISSING
+    return MISSING if (data := content(path)) is None else digest(data)
 
 
 # ---------------------------------------------------------------- live
 
 
-def _check_live(path: Path) -> tuple[list[Row], int, list[Finding]]:
+def _check_live(path: Path) -> tuple[list[Row], list[Row], list[Finding]]:
     rows: list[Row] = []
     halves: list[Finding] = []
     for file in day_files(path):
@@ -248,12 +249,12 @@ def _check_live(path: Path) -> tuple[list[Row], int, list[Finding]]:
         halves += half
     held = [_record(path, file) for file in sorted((path / "decisions").glob("*.json"))]
     records = _live_record_findings(rows, held)
-    return rows, len(held), [*_chain_findings(rows), *_day_findings(rows), *halves, *records]
+    return rows, held, [*_chain_findings(rows), *_day_findings(rows), *halves, *records]
 
 
 def _record(root: Path, path: Path) -> Row:
-    data = path.read_bytes()
-    return Row(str(path.relative_to(root)), 0, data, digest(data))
+    data = content(path)
+    return Row(str(path.relative_to(root)), 0, data or b"", digest(data) if data is not None else MISSING)
 
 
 def _day_findings(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -291,14 +292,17 @@ def _decoded(held: Sequence[Row]) -> dict[str, tuple[Decision, Stamp]]:
 def _left_by_crash(
     rows: Sequence[Row], known: set[str], held: Sequence[Row], decoded: Mapping[str, tuple[Decision, Stamp]]
 ) -> set[str]:
-    """Records that no step names, newer than all that are named in a session that has no end."""
+    """Records that no step names, newer than all that are named in a session that has no end; they are of one step,
+    for the next is not begun before its line is written."""
     last = dict.fromkeys(_unended(rows), -1)
     unnamed = [row.file for row in held if row.hash not in known and row.file in decoded]
     for file in decoded.keys() - set(unnamed):
         decision, stamp = decoded[file]
         if stamp.session in last:
             last[stamp.session] = max(last[stamp.session], decision.sequence)
-    return {file for file in unnamed if decoded[file][0].sequence > last.get(decoded[file][1].session, sys.maxsize)}
+    newer = {file for file in unnamed if decoded[file][0].sequence > last.get(decoded[file][1].session, sys.maxsize)}
+    steps = {(decoded[file][1].session, decoded[file][0].time) for file in newer}
+    return newer if len(steps) == 1 else set()
 
 
 def _unended(rows: Sequence[Row]) -> set[str]:

@@ -5,7 +5,6 @@ It assembles a feed, simulated venues, a scripted operator and a journal around 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +20,17 @@ from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours, instant, stamp
 from ffe.model import Bars, Command, Event, InstrumentId, Layer, Nanos, Universe
-from ffe.records.encode import Json, Stamp
+from ffe.records.encode import Json, Stamp, canonical
 from ffe.records.journal import RunJournal
-from ffe.research.code import code_version
+from ffe.records.kept import keep
+from ffe.research.code import code_of, code_version, versions
 from ffe.research.columns import precompute
-from ffe.research.find import reference_of, source_of
+from ffe.research.find import reference_of
 from ffe.research.operator import ScriptedOperator
 from ffe.research.reach import unreachable
 from ffe.research.result import Result
 from ffe.research.wake import Sleeper
-from ffe.session import Session
+from ffe.session import Session, session_id
 from ffe.strategy import Hears, Live, Precomputed, Strategy, warmup_of
 
 Progress = Callable[[int, int], None]  # bars seen, bars in all
@@ -66,6 +66,7 @@ def backtest(
             feed.sleep = Sleeper(scene.engine, scene.brokers, journal, feed, plan.known_times(scene))
         events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
         run(_watched(events, feed, progress) if progress else events, scene.engine, scene.venues, journal)
+    keep(folder, plan.stamp.session, journal.head)
     return Result(folder, plan, plan.unreachable())
 
 
@@ -84,11 +85,12 @@ class Plan:
 
     def __init__(
         self, strategy: Strategy, bars: BarSet, settings: Settings, start: Nanos | None, world: World,
-        world_said: str | None = None, session: str | None = None,
+        world_said: str | None = None, session: str | None = None, source_said: str | None = None,
     ) -> None:  # fmt: skip
-        """world_said and session are a journal's, where its run is to be run again."""
+        """world_said, session and source_said are a journal's, where its run is to be run again."""
         self.strategy, self.bars, self.settings, self.world = strategy, bars, settings, world
         self.warmup = warmup_of(strategy)
+        self._source_said = source_said or reference_of(strategy)
         self._world_said = world_said if world_said is not None else repr(world)
         self.universe: Universe = settings.universe(bars.instruments)
         self.interval = bars.interval
@@ -116,8 +118,9 @@ class Plan:
         """What was run, so that a journal's first line suffices to run it again."""
         return {
             "strategy": self.strategy.name,
-            "source": reference_of(self.strategy),
-            "source_sha256": hashlib.sha256(source_of(self.strategy).encode()).hexdigest(),
+            "source": self._source_said,
+            "source_sha256": code_of(self.strategy),
+            "versions": {**versions()},
             "parameters": json.loads(self.strategy.model_dump_json()),
             "start": self.start,
             "series": [
@@ -130,8 +133,7 @@ class Plan:
         }  # fmt: skip
 
     def _session(self) -> str:
-        parts = [code_version(), self.bars.fingerprint(), json.dumps(self.described(), sort_keys=True)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return session_id(code_version(), self.bars.fingerprint(), canonical(self.described()))
 
     def unreachable(self) -> dict[Layer, str]:
         return unreachable(self.universe, self.hours, self.settings.rules, bool(self.settings.holdings))

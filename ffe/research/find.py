@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from pydantic import ValidationError
 
 from ffe.errors import StrategyError
+from ffe.research.code import HASHED_AT_IMPORT, source_hash
 from ffe.strategy import Strategy, speaking
 
 FROM_FILE = "ffe_strategy_"  # begins the names of modules that no import finds
@@ -49,6 +51,7 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks a class's annotations up there
+    setattr(module, HASHED_AT_IMPORT, source_hash(path))
     with speaking(str(path), "while it was loaded"):
         spec.loader.exec_module(module)
     return module
@@ -59,6 +62,27 @@ def _by_name(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise StrategyError(f"{name} cannot be imported: {error}. Name a file: path/to/file.py:ClassName.") from None
+
+
+def code_named(reference: str) -> str | None:
+    """The hash of the source that a reference names, of which nothing is run; None where there is none to read."""
+    place, _, _ = reference.rpartition(":")
+    file = Path(place) if place.endswith(".py") else _file_of(place)
+    return source_hash(file) if file is not None and file.is_file() else None
+
+
+def _file_of(module: str) -> Path | None:
+    """Of a module that an import would find. Packages around it are looked up and not imported."""
+    place: Sequence[str] | None = None
+    for n in range(1, len(parts := module.split(".")) + 1):
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:n]), place)
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+        place = spec.submodule_search_locations
+    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def with_parameters(kind: type[Strategy], given: Mapping[str, object]) -> Strategy:
@@ -87,11 +111,3 @@ def reference_of(strategy: Strategy) -> str:
     if source is not None and (is_near or module.startswith(FROM_FILE)):
         return f"{Path(os.path.relpath(source)).as_posix()}:{kind.__qualname__}"
     return f"{module}:{kind.__qualname__}"
-
-
-def source_of(strategy: Strategy) -> str:
-    """The source of a strategy's class; empty where it was typed into a console."""
-    try:
-        return inspect.getsource(type(strategy))
-    except (OSError, TypeError):
-        return ""

@@ -24,7 +24,8 @@ from ffe.records.journal import RunJournal
 from ffe.records.reader import texts
 from ffe.records.replay import Difference, compare, events
 from ffe.research.code import code_version
-from ffe.research.find import strategy_of, with_parameters
+from ffe.research.find import with_parameters
+from ffe.research.trust import Said, strategy_said
 
 if TYPE_CHECKING:
     from ffe.research.backtest import Plan
@@ -63,6 +64,8 @@ class _Series(BaseModel):
 
 class _Run(BaseModel):
     source: str
+    source_sha256: str
+    versions: dict[str, str] = {}
     parameters: dict[str, object]
     start: int
     series: list[_Series]
@@ -103,8 +106,9 @@ def _said(error: ValueError) -> str:
     return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
 
 
-def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
-    """What was run in a folder, assembled anew from its journal's first line and the cache."""
+def plan_of(folder: Path, data_folder: Path, other_code: bool = False, strategy: str | None = None) -> Plan:
+    """What was run in a folder, assembled anew from its journal's first line and the cache; strategy is where the user
+    says that its code is."""
     from ffe.research.backtest import Plan, World
 
     head = head_of(folder)
@@ -121,10 +125,11 @@ def plan_of(folder: Path, data_folder: Path, other_code: bool = False) -> Plan:
             f"{folder} was run on other bars than {settings.cache_path} now holds: their fingerprint was "
             f"{head.data[:12]}, it is {bars.fingerprint()[:12]}. Load the run's own data again."
         )
-    strategy = with_parameters(strategy_of(was.source), was.parameters)
+    said = Said(folder, head.session, was.source, was.source_sha256, was.versions)
+    chosen = with_parameters(strategy_said(said, strategy, other_code), was.parameters)
     # The code's version is part of a session, and the session of every id: other code has to take over the run's own.
     session = head.session if other_code else None
-    return Plan(strategy, bars, settings, was.start, World(), was.world, session)
+    return Plan(chosen, bars, settings, was.start, World(), was.world, session, was.source)
 
 
 def _settings(folder: Path, config: str, data_folder: Path) -> Settings:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -31,6 +32,7 @@ from ffe.model import (
     Outcome,
     Status,
 )
+from ffe.plain import plain
 from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
 from ffe.records.reader import Record, aftermath, explain, find, lines, records
@@ -274,7 +276,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         table = pd.DataFrame({"value": {f.name: getattr(self.stats, f.name) for f in fields(Stats)}})
-        return f"<p><b>{self.folder.name}</b></p>{table.to_html(float_format='{:,.4g}'.format)}"
+        return f"<p><b>{escape(plain(self.folder.name))}</b></p>{table.to_html(float_format='{:,.4g}'.format)}"
 
 
 def _names(kind: type[Outcome]) -> list[str]:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from ffe.errors import ConfigError, FfeError
 from ffe.hours import stamp
 from ffe.model import Disposition, Layer
+from ffe.plain import shown
 from ffe.records.reader import refusing_layers, select
 from ffe.research.result import Result
 
@@ -43,7 +44,7 @@ def show(result: Result) -> None:
     console.print(Columns([_statistics(result), _slots(result)], padding=(0, 4)))
     console.print(_gates(result))
     _print_reasons(result)
-    console.print(f"Records: [bold]{result.folder}[/]  ({len(result.records)} decisions)", soft_wrap=True)
+    console.print(f"Records: [bold]{shown(result.folder)}[/]  ({len(result.records)} decisions)", soft_wrap=True)
 
 
 def _statistics(result: Result) -> Table:
@@ -100,7 +101,7 @@ def _gates(result: Result) -> Table:
     for layer, row in result.gates.iterrows():
         numbers = [str(row[name]) for name in ("warned", "refused", "data_missing", "first")]
         waited = f"{row['waited']} waited for their session" if row["waited"] else ""
-        unreachable = f"cannot be reached: {row['unreachable']}" if row["unreachable"] else ""
+        unreachable = f"cannot be reached: {shown(row['unreachable'])}" if row["unreachable"] else ""
         table.add_row(str(layer), *numbers, unreachable or waited)
     return table
 
@@ -110,7 +111,7 @@ def _print_reasons(result: Result) -> None:
     reasons = Counter((r.decision.disposition.value, _kind(r.decision.reason)) for r in result.records)
     table = Table("decisions", "why", "count", box=None, header_style="bold")
     for (disposition, reason), count in reasons.most_common(12):
-        table.add_row(disposition, reason, str(count))
+        table.add_row(disposition, shown(reason), str(count))
     console.print(table)
 
 
@@ -132,7 +133,7 @@ def show_decisions(folder: Path, symbol: str | None, disposition: str | None, la
     """A table of decisions, the newest last."""
     found = list(select(folder, symbol, _disposition(disposition), _layer(layer)))
     if not found:
-        console.print(f"No such decision in {folder}", soft_wrap=True)
+        console.print(f"No such decision in {shown(folder)}", soft_wrap=True)
         return
     whole = [Column(name, no_wrap=True) for name in ("id", "time (UTC)", "instrument")]
     table = Table(*whole, "what", "decision", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -142,10 +143,11 @@ def show_decisions(folder: Path, symbol: str | None, disposition: str | None, la
         what += [f"{d.intent.qty:g} at {d.intent.price:g}"] if d.intent else []
         refusing = refusing_layers(d) if d.disposition is Disposition.REFUSED else ()
         why = ", ".join(layer.value for layer in refusing) or d.reason
-        table.add_row(d.id[:8], stamp(d.time), d.instrument, " ".join(what), f"{d.disposition.value}: {why}")
+        cells = (d.id[:8], stamp(d.time), d.instrument, " ".join(what), f"{d.disposition.value}: {why}")
+        table.add_row(*map(shown, cells))
     console.print(table)
-    console.print(f"{len(found)} decisions in {folder}", soft_wrap=True)
-    console.print(f"Why one fell: ffe decisions why ID --run {folder}", soft_wrap=True)
+    console.print(f"{len(found)} decisions in {shown(folder)}", soft_wrap=True)
+    console.print(f"Why one fell: ffe decisions why ID --run {shown(folder)}", soft_wrap=True)
 
 
 def _disposition(name: str | None) -> Disposition | None:

@@ -46,7 +46,7 @@ class AlphaVantageMarket:
         self, key: str, address: str = ADDRESS, clock: Callable[[], Nanos] = time.time_ns, timeout: float = 30.0
     ) -> None:
         self._transport, self._clock = _Keyed(key), clock
-        self._http = httpx2.Client(base_url=address, timeout=timeout, transport=self._transport)
+        self._http = httpx2.Client(base_url=address, timeout=timeout, transport=self._transport, trust_env=False)
         self._known: dict[Query, list[Candle]] = {}
 
     def time(self) -> Nanos:
@@ -118,7 +118,7 @@ class _Keyed(httpx2.BaseTransport):
     """The last station before the wire, and the only one that knows the key."""
 
     def __init__(self, key: str) -> None:
-        self._key, self._wire = key, httpx2.HTTPTransport()
+        self._key, self._wire = key, httpx2.HTTPTransport(trust_env=False)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         address, timeouts = request.url.copy_merge_params({"apikey": self._key}), request.extensions

@@ -7,19 +7,32 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings
+from ffe.config import CONFIG_FILE, Secrets, Settings, VenueSettings, is_loopback
 from ffe.errors import ConfigError
 from ffe.model import AccountKind
 from ffe.wire import alpha_vantage, oanda_wire
 from ffe.wire.market import Market
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import ccxt
 
 
-def market_of(venue: str, settings: Settings, secrets: Secrets) -> Market:
-    """What a venue shows to everybody. ConfigError where its source, its exchange or its key is missing."""
+KEYED = ("oanda", "alpha_vantage")  # sources that show nothing without a key
+
+
+def market_of(venue: str, settings: Settings, secrets: Secrets, trusted: Collection[str] = ()) -> Market:
+    """What a venue shows to everybody. ConfigError where its source, its exchange or its key is missing, or where the
+    settings would send a key to an address that is not the venue's own, and nobody has said so: trusted are those of
+    which somebody has."""
     described = settings.venues[venue]
+    address, is_keyed = described.address, described.source in KEYED
+    if is_keyed and address is not None and not is_loopback(address) and address not in trusted:
+        raise ConfigError(
+            f"[venues.{venue}] would send your key to {address}, which is not {venue}'s own address. If you mean that, "
+            f"say so: --send-key-to {address}. If not, take address out of the settings."
+        )
     match described.source:
         case "ccxt":
             from ffe.wire.ccxt_wire import CcxtMarket  # a second, which the other languages need not wait

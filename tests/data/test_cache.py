@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -277,3 +278,40 @@ def test_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_folder_in_the_place_of_the_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Is a directory"):
         Cache(tmp_path).put(TEN)
+
+
+# ---------------------------------------------------------------- a cache of somebody else's
+
+
+def test_cache_with_a_view_is_no_cache_of_ours(tmp_path: Path) -> None:
+    """A view in place of the bars read a file, and printed it."""
+    (tmp_path / "secret.txt").write_text("a secret")
+    path = tmp_path / "cache.duckdb"
+    with duckdb.connect(str(path)) as con:
+        rows = f"SELECT content AS venue, 'x' AS symbol, 60 AS tf FROM read_text('{tmp_path}/secret.txt')"
+        con.execute(f"CREATE VIEW bars AS {rows}")
+    with pytest.raises(DataError, match="holds the view 'bars': no cache of ours"):
+        Cache(path).series()
+
+
+def test_cache_reads_no_other_file(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.duckdb")
+    cache.put(series(BTC, "2024-01-01", 3))
+    (tmp_path / "secret.txt").write_text("a secret")
+    with cache._open() as con, pytest.raises(duckdb.Error, match="disabled by configuration"):
+        con.execute(f"SELECT content FROM read_text('{tmp_path}/secret.txt')")
+
+
+def test_cache_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        cache = Cache(tmp_path / "new" / "data" / "cache.duckdb")
+        cache.put(series(BTC, "2024-01-01", 3))
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (cache.path, cache.path.parent, cache.path.parent.parent)] == [
+        0o600,
+        0o700,
+        0o700,
+    ]
+    assert Path(f"{cache.path}.lock").stat().st_mode & 0o777 == 0o600

@@ -176,3 +176,34 @@ def test_stock_that_is_no_sample_is_refused() -> None:
 
 def _times(stocks: BarSet) -> tuple[np.ndarray, np.ndarray]:
     return stocks.series[0].open_time, stocks.series[0].close_time
+
+
+# ---------------------------------------------------------------- files of others
+
+
+@pytest.mark.parametrize("name", ["bars[1]", "bars*", "bars?", "[a-z]ars1", "bars[1", "bars]"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_path_is_a_path_and_no_pattern(tmp_path: Path, name: str, kind: str) -> None:
+    """bars1.csv was read for bars[1].csv."""
+    other = written(tmp_path, HEAD + ROWS.replace("100", "200"))
+    for near in ("bars1.csv", "bars1.parquet"):
+        duckdb.read_csv(str(other)).write_parquet(str(tmp_path / near)) if "parquet" in near else other.rename(
+            tmp_path / near
+        )
+        other = tmp_path / near if "csv" in near else other
+    path = tmp_path / f"{name}.{kind}"
+    mine = tmp_path / "mine.csv"
+    mine.write_text(HEAD + ROWS)
+    if kind == "csv":
+        mine.rename(path)
+        assert BarSet((sources.from_csv(path, BTC, HOUR),)).fingerprint() == BarSet((THREE,)).fingerprint()
+    else:
+        duckdb.read_csv(str(mine)).write_parquet(str(tmp_path / "plain.parquet"))
+        (tmp_path / "plain.parquet").rename(path)
+        assert BarSet((sources.from_parquet(path, BTC, HOUR),)).fingerprint() == BarSet((THREE,)).fingerprint()
+
+
+@pytest.mark.parametrize("line", [",".join(f"c{n}" for n in range(200_000)), "x" * 500_000, ";" * 5_000])
+def test_file_of_endless_columns_is_told_at_once(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DataError, match="more than 1000 columns, or no end"):
+        sources.from_csv(written(tmp_path, f"{line}\n1,2,3\n"), BTC, HOUR)

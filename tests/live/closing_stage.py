@@ -5,7 +5,8 @@ sleeps; the venue keeps the truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -31,10 +32,10 @@ from ffe.model import (
     Universe,
 )
 from ffe.ports import Journal, Written
-from ffe.records.encode import Json, canonical, encode_value, loads
+from ffe.records.encode import Json, Stamp, canonical, digest, encode_value, loads, utf8
 from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
-from ffe.session import Session
+from ffe.session import Session, session_id
 from tests.faults.stage_oanda import EUR, GBP, VENUE, staged
 from tests.faults.stage_oanda import Stage as OandaStage
 from tests.faults.stage_spot import COINS, PATIENCE, kind_of, virtual_time
@@ -75,6 +76,13 @@ def head_of(universe: Universe, currency: str) -> Json:
     accounts = tuple(universe.accounts.values())
     head = {"strategy": "a test", "traded": encode_value(universe.instruments), "others": []}
     return loads(canonical(head | {"accounts": encode_value(accounts), "currency": currency}))
+
+
+def stamp_of(head: Mapping[str, Json]) -> Stamp:
+    """What such a session is called."""
+    data = digest(utf8(json.dumps(head["traded"], sort_keys=True)))
+    name = session_id("code", data, canonical(dict(head)))
+    return Stamp(name, "code", digest(utf8(str(head.get("config")))), data)
 
 
 class Scene:
@@ -246,11 +254,12 @@ def at_binance(
 
 @contextmanager
 def at_oanda(*symbols: str, foreign: tuple[tuple[str, int], ...] = ()) -> Iterator[AtOanda]:
-    with staged(EUR, GBP, foreign=foreign, timeout=0.3) as stage:
+    with staged(EUR, GBP, foreign=foreign) as stage:
         for symbol in symbols or (EUR,):
             stage.minute(None, stage.buy(symbol))
         stage.minutes(2)
         assert len(stage.engine.slots.trades()) == len(symbols or (EUR,)), "the scene is not what it should be"
+        stage.client.hurry(GET=0.6, POST=0.6, PUT=0.6)  # from here on some venues do not answer
         yield AtOanda(stage)
 
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -76,6 +76,10 @@ def forget(account: str, folder: Path) -> None:
     shutil.rmtree(known.root, ignore_errors=True)
     (state_folder() / f"{known.mark}.lock").unlink(missing_ok=True)
     (socket_folder() / name_of(folder / "data")).unlink(missing_ok=True)
+    for head in (state_folder() / "heads").glob("*"):
+        with suppress(OSError):
+            if str(folder.resolve()) in head.read_text():
+                head.unlink()
 
 
 class Street:

@@ -21,10 +21,13 @@ from typer.testing import CliRunner, Result
 from ffe.cli import app as ffe
 from ffe.config import Secrets, load_settings
 from ffe.errors import ConfigError
+from ffe.live import arming
 from ffe.live.__main__ import app as live
-from ffe.live.arming import check
+from ffe.live.arming import Arming, check, check_again
 from ffe.live.connect import REAL_MONEY, Armed, Connector, connectors
+from ffe.live.task import Task
 from ffe.model import HOUR, Venue
+from ffe.private import state_folder
 from ffe.wire.oanda_wire import PRACTICE
 from tests.live.street import KEY, ROOT, SECRET
 
@@ -63,8 +66,7 @@ def folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def started(*options: str, typed: str = "", symbol: str = "EUR/USD") -> Result:
-    strategy = f"{ROOT}/tests/live/churn.py:Idle"
-    return CliRunner().invoke(live, [strategy, "--symbols", symbol, *options], input=f"{typed}\n")
+    return CliRunner().invoke(live, [IDLE, "--symbols", symbol, *options], input=f"{typed}\n")
 
 
 def refusal(*options: str, typed: str = "", symbol: str = "EUR/USD") -> str:
@@ -75,8 +77,15 @@ def refusal(*options: str, typed: str = "", symbol: str = "EUR/USD") -> str:
     return str(result.exception)
 
 
-def armed(path: str = "arming.json") -> Result:
-    return CliRunner().invoke(ffe, ["arm", path, "--symbols", "EUR/USD"])
+IDLE = f"{ROOT}/tests/live/churn.py:Idle"
+
+
+def armed(path: str = "arming.json", strategy: str = IDLE) -> Result:
+    return CliRunner().invoke(ffe, ["arm", path, strategy, "--symbols", "EUR/USD"])
+
+
+def task_of(symbols: str = "EUR/USD", strategy: str = IDLE) -> Task:
+    return Task(strategy=strategy, symbols=[symbols], interval="1h", settings=load_settings(), armed=Armed.LIVE)
 
 
 def connector(symbol: str, word: Armed) -> Connector:
@@ -164,6 +173,7 @@ def test_no_setting_arms(line: str) -> None:
 def test_no_variable_arms(name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if place == ".env":
         Path(".env").write_text(f"{name}=live\n")
+        Path(".env").chmod(0o600)
     else:
         monkeypatch.setenv(name, "live")
     said = refusal()
@@ -199,13 +209,25 @@ def test_arm_writes_over_nothing() -> None:
 @pytest.mark.parametrize("later", [0, 23 * HOUR])
 def test_what_was_signed_arms_for_a_day(later: int) -> None:
     armed()
-    settings, found = load_settings(), [connector("EUR/USD", Armed.LIVE)]
-    check(Path("arming.json"), settings, ["EUR/USD"], found, {Venue("oanda"): ACCOUNT}, time.time_ns() + later)
+    found = [connector("EUR/USD", Armed.LIVE)]
+    check(Path("arming.json"), task_of(), found, {Venue("oanda"): ACCOUNT}, time.time_ns() + later)
 
 
 def edited(**changes: object) -> None:
+    """And signed again: only what was signed for something else is left to be found."""
+    path = Path("arming.json")
+    made = Arming.model_validate({**json.loads(path.read_text()), **changes})
+    path.write_text(made.model_copy(update={"signature": arming._signature(made)}).model_dump_json())
+
+
+def written(**changes: object) -> None:
+    """By hand."""
     path = Path("arming.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def by_another_key() -> None:
+    (state_folder() / "arming.key").write_text("0" * 64)
 
 
 def lowered() -> None:
@@ -224,14 +246,25 @@ MISMATCHES: dict[str, tuple[str, Callable[[], Any]]] = {
     "no limits": ("Real money needs limits", lambda: Path("ffe.toml").write_text("")),
     "code": ("another version of the code", lambda: edited(code="1.0+000000000000")),
     "expired": ("expired", lambda: edited(signed=time.time_ns() - 24 * HOUR, expires=time.time_ns() - HOUR)),
-    "too long": ("within 24 hours", lambda: edited(expires=time.time_ns() + 25 * HOUR)),
+    "too long": ("within 24 hours", lambda: written(expires=time.time_ns() + 25 * HOUR)),
+    "written by hand": ("was not signed here, or was edited", lambda: written(expires=time.time_ns() + HOUR)),
+    "without a signature": ("no arming file", lambda: written(signature=None)),
+    "an empty signature": ("was not signed here", lambda: written(signature="")),
+    "signed elsewhere": ("was not signed here", by_another_key),
+    "data folder": ("another data folder", lambda: edited(data_folder="/elsewhere")),
+    "strategy": ("another strategy", lambda: edited(strategy="0" * 64)),
+    "parameters": ("other parameters", lambda: edited(parameters={"fast": "2"})),
+    "symbols": ("other symbols", lambda: edited(symbols=["oanda:GBP/USD"])),
+    "interval": ("another interval", lambda: edited(interval=60)),
+    "versions": ("other versions of Python or its libraries", lambda: edited(versions={"python": "2.7"})),
     "from the future": ("signed in the future", lambda: edited(
         signed=time.time_ns() + HOUR, expires=time.time_ns() + 2 * HOUR
     )),
     "group may read": ("chmod 600", lambda: Path("arming.json").chmod(0o640)),
     "others may write": ("chmod 600", lambda: Path("arming.json").chmod(0o602)),
     "no such file": ("No such file", lambda: Path("arming.json").unlink()),
-    "a field more": ("no arming file", lambda: edited(force=True)),
+    "a field more": ("no arming file", lambda: written(force=True)),
+    "no text": ("no arming file", lambda: Path("arming.json").write_bytes(b"\xff")),
     "no JSON": ("no arming file", lambda: Path("arming.json").write_text("yes")),
     "a line more": ("no arming file", lambda: Path("arming.json").write_text("{}")),
 }  # fmt: skip
@@ -274,10 +307,49 @@ def test_how_the_id_of_a_coin_account_is_found_is_told_where_it_is_asked_for() -
     """It is a hash that nobody knows by heart."""
     settings = MARKETS + LIMITS.replace("EUR/USD", "BTC/USDT")
     Path("ffe.toml").write_text(settings)
-    signed = CliRunner().invoke(ffe, ["arm", "arming.json", "--symbols", "BTC/USDT"])
+    signed = CliRunner().invoke(ffe, ["arm", "arming.json", IDLE, "--symbols", "BTC/USDT"])
     asked = started("--live", "--arming", "arming.json", typed="what?", symbol="BTC/USDT")
     for text in (signed.output, asked.output, str(asked.exception)):
         assert "the first 16 hex digits of the SHA-256 of BINANCE_API_KEY" in text
         (command,) = re.findall("`(printf [^`]+)`", text)
         printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
         assert printed.strip() == connector("BTC/USDT", Armed.LIVE).account_id
+
+
+# ---------------------------------------------------------------- what trades
+
+
+def test_strategy_that_was_edited_under_a_session_does_not_start_again() -> None:
+    """An engine that fell was started anew with whatever stood there."""
+    Path("idea.py").write_text(Path(IDLE.rpartition(":")[0]).read_text())
+    assert armed(strategy="idea.py:Idle").exit_code == 0
+    signed, task, found = (
+        arming._read(Path("arming.json")),
+        task_of(strategy="idea.py:Idle"),
+        connector("EUR/USD", Armed.LIVE),
+    )
+    check_again(signed, task, [found])
+    Path("idea.py").write_text(Path("idea.py").read_text() + "\nLENGTH = 7\n")
+    with pytest.raises(ConfigError, match="another strategy, or for one that was edited since"):
+        check_again(signed, task, [found])
+
+
+def test_engine_of_a_session_whose_arming_has_expired_starts_to_reduce() -> None:
+    armed()
+    signed = arming._read(Path("arming.json"))
+    old = signed.model_copy(update={"signed": 1, "expires": 2})
+    check_again(
+        old.model_copy(update={"signature": arming._signature(old)}), task_of(), [connector("EUR/USD", Armed.LIVE)]
+    )
+
+
+def test_key_of_signatures_is_its_owners_alone() -> None:
+    armed()
+    assert (state_folder() / "arming.key").stat().st_mode & 0o777 == 0o600
+    assert len((state_folder() / "arming.key").read_bytes()) == 64
+
+
+def test_strategy_without_a_source_is_not_signed() -> None:
+    result = armed(strategy="nowhere.py:Nothing")
+    assert isinstance(result.exception, ConfigError) and "no source to sign" in str(result.exception)
+    assert not Path("arming.json").exists()

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from ffe import private
 from ffe.cli import app
+from ffe.config import Settings, VenueSettings
 from ffe.errors import ConfigError, RecordError
 from ffe.live import client, closing, control
 from ffe.live.actions import Report
@@ -29,6 +30,8 @@ from ffe.live.process import note
 from ffe.live.task import Task
 from ffe.model import HOUR, SECOND, Act
 from tests.live.test_recovery import START, Session, state
+
+TASK = Task(strategy="a test", symbols=["BTC/USD"], interval="1h", settings=Settings())
 
 
 @pytest.fixture(autouse=True)
@@ -111,13 +114,13 @@ def test_supervisor_that_falls_silent_during_a_stop_is_not_waited_for(
 def test_stop_by_force_is_as_good_as_its_supervisor_says(tmp_path: Path, done: bool) -> None:
     said: list[str] = []
     with supervised(tmp_path, says({"said": "closing"}, {"said": "and this", "done": done})):
-        assert force(tmp_path, said.append) is done and said == [LATCHED, "closing", "and this"]
+        assert force(Settings(data_folder=tmp_path), said.append) is done and said == [LATCHED, "closing", "and this"]
 
 
 def test_stop_by_force_latches_though_it_knows_no_task(tmp_path: Path) -> None:
     Permit(tmp_path).give()
     with pytest.raises(RecordError, match="no session ever ran here"):
-        force(tmp_path, lambda text: None)
+        force(Settings(data_folder=tmp_path), lambda text: None)
     assert not Permit(tmp_path).is_given
 
 
@@ -127,10 +130,10 @@ def test_stop_by_force_closes_though_a_lock_is_held_by_a_process_that_cannot_be_
     """Another user's, where the folder was open to others; it refused as long as the lock was held."""
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.1)
     said, closed = [], Report(True, ("The venues show flat.",))
-    monkeypatch.setattr(Task, "kept", lambda folder: None)
+    monkeypatch.setattr(Task, "kept", lambda folder: TASK)
     monkeypatch.setattr(closing, "close_all", lambda place, say: closed)
     with FileLock(tmp_path / "engine.lock"):
-        assert force(tmp_path, said.append)
+        assert force(Settings(data_folder=tmp_path), said.append)
     assert any("engine.lock is held by another process" in line for line in said) and said[-1] == closed.lines[0]
 
 
@@ -144,7 +147,7 @@ def test_stop_by_force_latches_before_it_asks_anybody(tmp_path: Path) -> None:
         link.say(said="flat", done=True)
 
     with supervised(tmp_path, answer):
-        assert force(tmp_path, lambda text: None)
+        assert force(Settings(data_folder=tmp_path), lambda text: None)
     assert latched == [True]
 
 
@@ -153,7 +156,7 @@ def test_stop_by_force_passes_a_socket_folder_that_is_open_to_others(tmp_path: P
     private.own_folder(control.socket_folder()).chmod(0o777)
     said: list[str] = []
     with pytest.raises(RecordError, match="no session ever ran here"):
-        force(tmp_path, said.append)
+        force(Settings(data_folder=tmp_path), said.append)
     assert not Permit(tmp_path).is_given
     assert said[0] == LATCHED and "no supervisor answers" in said[1] and "open to other users" in said[1]
 
@@ -163,14 +166,30 @@ def test_stop_that_cannot_latch_says_so_and_fails(tmp_path: Path) -> None:
     (tmp_path / "permit").mkdir()
     said: list[str] = []
     with supervised(tmp_path, says({"said": "flat", "done": True})):
-        assert force(tmp_path, said.append) is False
+        assert force(Settings(data_folder=tmp_path), said.append) is False
     assert said[0].startswith("NOT LATCHED: ") and LATCHED not in said
+
+
+def moved(address: str | None) -> Settings:
+    return Settings(
+        venues={"coinbase": VenueSettings(source="ccxt", address=address)},
+        instruments={"BTC/USD": Settings().instruments["BTC/USD"]},
+    )
+
+
+@pytest.mark.parametrize("own", [None, "https://another.example"])
+def test_task_that_came_from_elsewhere_does_not_say_where_a_key_goes(own: str | None) -> None:
+    """A data folder may be a stranger's, and its task names the venue's address."""
+    task = Task(strategy="a test", symbols=["BTC/USD"], interval="1h", settings=moved("https://evil.example"))
+    with pytest.raises(ConfigError, match=r"went to https://evil.example for coinbase.*--config"):
+        task.at(moved(own))
+    assert task.at(moved("https://evil.example")) is task
 
 
 def test_everything_without_a_session_touches_nothing(tmp_path: Path) -> None:
     Permit(tmp_path).give()
     with pytest.raises(RecordError, match="no session ever ran here"):
-        force_everything(tmp_path, "an account", lambda text: None)
+        force_everything(Settings(data_folder=tmp_path), "an account", lambda text: None)
     assert Permit(tmp_path).is_given
 
 
@@ -192,7 +211,7 @@ def test_only_the_processes_that_were_noted_are_killed(tmp_path: Path) -> None:
         other.kill()
 
 
-@pytest.mark.parametrize("text", ["", "no number", "-1 5", f"{2**22 + 1} 5", "1", f"{os.getpid()}"])
+@pytest.mark.parametrize("text", ["", "no number", "-1 5", f"{2**22 + 1} 5", "1", "1 "])
 def test_note_that_names_no_process_is_no_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "engine.pid").write_text(text)
     kill_what_runs(tmp_path)

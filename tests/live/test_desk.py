@@ -15,9 +15,12 @@ from ffe.live.desk import Desk
 from ffe.live.life import Life
 from ffe.live.link import Link, Said
 from ffe.model import HOUR, SECOND, Accepted, Act, Cancelled, Command, Protect
+from ffe.risk.guard import TradingState
 from ffe.wire.ccxt_wire import CcxtMarket
 from tests.story.scene import BTC, COINS, ETH, Scene, buy
 from tests.venues.server import Server
+
+EXPIRES = 2**62
 
 
 class Office:
@@ -32,7 +35,7 @@ class Office:
         self.feed = PollFeed(markets, wanted, self.scene.hours, lambda: self.scene.now)
         ours, theirs = socket.socketpair()
         self.far = Link(theirs)
-        self.desk = Desk(self.scene.engine, self.feed, Link(ours))
+        self.desk = Desk(self.scene.engine, self.feed, Link(ours), EXPIRES)
         self.desk.turn(Life.READY)
         self.desk.turn(Life.TRADING)
 
@@ -66,7 +69,7 @@ def office(binance: tuple[Server, ccxt.binance]) -> Iterator[Office]:
 
 def test_end_comes_at_once_where_every_stop_is_confirmed(office: Office) -> None:
     office.desk.end()
-    assert not office.desk.takes_entries and not office.has_ended
+    assert not office.desk.takes_entries(0) and not office.has_ended
     office.commands()
     assert office.has_ended and office.desk.life is Life.STOPPING
     assert office.desk.farewell() == "Stopped.\ncoins:BTC/USD: long 100, its stop rests at the venue at 98"
@@ -127,3 +130,18 @@ def test_status_is_sent_twice_a_second_and_no_oftener(office: Office, monkeypatc
         office.commands()
         counts.append(sum("status" in said for said in office.received()))
     assert counts == [1, 0, 1, 0, 1]
+
+
+def test_session_only_reduces_once_what_was_armed_has_expired(office: Office) -> None:
+    """Expiry was looked at once, at the start."""
+    office.desk.expires = office.scene.now + 1
+    assert office.commands() == [] and office.desk.takes_entries(office.scene.now)
+    office.desk.expires = office.scene.now
+    assert not office.desk.takes_entries(office.scene.now)
+    (command,) = office.commands()
+    assert command.act is Act.PAUSE and "arming file, which has expired" in command.by
+    office.scene.engine.step(command)
+    assert office.scene.engine.guard.state is TradingState.REDUCING
+    assert office.commands() == [], "it is paused"
+    office.scene.engine.guard.resume()
+    assert [command.act for command in office.commands()] == [Act.PAUSE], "and cannot be resumed"

@@ -150,6 +150,7 @@ def test_a_key_in_a_variable_of_ours_is_refused_and_not_shown(
 ) -> None:
     if place == ".env":
         Path(".env").write_text(f"{name}={MARK}in-a-variable\n")
+        Path(".env").chmod(0o600)
     else:
         monkeypatch.setenv(name, f"{MARK}in-a-variable")
     assert_hidden(told_of(load_settings))
@@ -157,6 +158,7 @@ def test_a_key_in_a_variable_of_ours_is_refused_and_not_shown(
 
 def test_a_file_of_keys_that_is_no_text_is_one_message() -> None:
     Path(".env").write_bytes(f"OANDA_API_KEY={MARK}\xff".encode("latin-1"))
+    Path(".env").chmod(0o600)
     for load in (load_secrets, load_settings, lambda: keys_of("x")):
         said = told_of(load)
         assert ".env is no text" in said

@@ -89,6 +89,7 @@ class Guarded:
         folder.mkdir()
         (folder / "ffe.toml").write_text(config)
         (folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in (dotenv or {}).items()))
+        (folder / ".env").chmod(0o600)
         return folder
 
     @property

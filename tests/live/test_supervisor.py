@@ -17,6 +17,7 @@ import pytest
 from ffe.config import Settings
 from ffe.live import child
 from ffe.live.actions import Announce, Do, Leave, Look, Reply, Report
+from ffe.live.child import Handed
 from ffe.live.clients import Client, Peer
 from ffe.live.jobs import Jobs
 from ffe.live.link import Link
@@ -29,7 +30,7 @@ from ffe.model import Act
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     settings = Settings(data_folder=tmp_path / "data")
     task = Task(strategy="a test", symbols=["EUR/USD"], interval="1h", settings=settings)
-    made = Supervisor(task, settings, (), lambda text: None)
+    made = Supervisor(Handed(task), settings, (), lambda text: None)
     made.permit.give()
     made.oversight.job = Do.VERIFY  # a job is under way: nothing is closed from here
     made.ends = []  # type: ignore[attr-defined]
@@ -37,6 +38,8 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     for link in made.ends:  # type: ignore[attr-defined]
         link.close()
     made.jobs.close()
+    made.clients.close()
+    made._reserve.release()
     made._selector.close()
 
 

@@ -30,7 +30,7 @@ JOURNAL, DECISIONS = "journal.jsonl", "decisions.jsonl"
 
 
 def named(root: Path, anchor: str | None = None) -> set[tuple[str, int]]:
-    return {(finding.file, finding.line) for finding in verify(root, anchor).findings}
+    return {(finding.file, finding.line) for finding in verify(root, (anchor and [anchor]) or ()).findings}
 
 
 def line_of(data: bytes, at: int) -> int:
@@ -79,7 +79,7 @@ def test_an_untouched_run_is_good(long_run: Path) -> None:
 
 def test_an_untouched_live_root_is_good(live: tuple[Path, str]) -> None:
     root, head = live
-    report = verify(root, anchor=head)
+    report = verify(root, [head])
     assert (report.findings, report.decisions, report.head) == ((), 16, head)
 
 
@@ -196,7 +196,7 @@ def test_a_rewritten_run_is_found_by_its_anchor(tmp_path: Path) -> None:
     anchor = verify(write_run(tmp_path / "a", story(4))).head
     other = write_run(tmp_path / "b", story(3))
     assert verify(other).is_good
-    assert not verify(other, anchor).is_good
+    assert not verify(other, [anchor]).is_good
 
 
 def test_a_path_without_records_is_the_callers_mistake(tmp_path: Path) -> None:
@@ -211,15 +211,15 @@ def test_a_live_journal_whose_end_was_cut_is_found_by_its_anchor(live: tuple[Pat
     root, head = live
     edit(root / "journal" / "2024-01-03.jsonl", lambda lines: lines.pop())
     assert verify(root).findings == ()
-    assert [finding.wrong for finding in verify(root, head).findings] == [
-        "the anchor is not in this chain: its end was cut or rewritten"
+    assert [finding.wrong for finding in verify(root, [head]).findings] == [
+        f"the head {head[:12]}…, kept elsewhere, is not in this chain: its end was cut or rewritten"
     ]
 
 
 def test_an_anchor_from_before_stays_good(live: tuple[Path, str]) -> None:
     root, head = live
     write_live(root, story(1, start=8), "two")
-    assert verify(root, head).findings == ()
+    assert verify(root, [head]).findings == ()
 
 
 @pytest.mark.parametrize("name", [f"{DAY}.jsonl", "2024-01-03.jsonl"])

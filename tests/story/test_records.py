@@ -29,7 +29,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
 @pytest.fixture
 def run(result: Result, tmp_path: Path) -> Path:
     """A copy of the run's folder that a test may harm."""
-    folder = tmp_path / "run"
+    folder = tmp_path / result.folder.name
     shutil.copytree(result.folder, folder)
     for file in folder.iterdir():
         file.chmod(0o600)

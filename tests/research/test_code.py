@@ -1,0 +1,150 @@
+"""A record names what ran: the strategy's file, what that imports from beside it, and what both ran on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import ffe
+from ffe.research.backtest import Plan, World
+from ffe.research.code import code_of, source_hash, versions
+from ffe.research.find import code_named, strategy_of
+from tests.parity.test_wake import coins
+
+IDEA = """
+from ffe import Columns, Signals, Strategy
+from ffe.indicators import compare, on_edge, sma
+{imports}
+
+WINDOW = {window}
+
+
+class Idea(Strategy):
+    @property
+    def warmup(self) -> int:
+        return WINDOW + 1
+
+    def signals(self, bars: Columns) -> Signals:
+        above = compare(bars.close, sma(bars.close, WINDOW)).clip(lower=0.0)
+        return Signals(side=on_edge(above), confidence=85)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(name: str = "idea.py", imports: str = "", window: int = 5) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(IDEA.format(imports=imports, window=window))
+    return path
+
+
+def session_of(reference: str) -> str:
+    return Plan(strategy_of(reference)(), coins(bars=300), ffe.load_settings(), None, World()).stamp.session
+
+
+def test_constant_above_the_class_makes_another_session(folder: Path) -> None:
+    """Other results had the same session id, the same hash and the same decision ids."""
+    written()
+    before = session_of("idea.py:Idea")
+    assert session_of("idea.py:Idea") == before
+    written(window=7)
+    assert session_of("idea.py:Idea") != before
+
+
+def test_hash_is_of_what_was_loaded_and_not_of_what_stands_there_later(folder: Path) -> None:
+    loaded = strategy_of(f"{written()}:Idea")()
+    before = code_of(loaded)
+    written(window=7)
+    assert code_of(loaded) == before != source_hash(Path("idea.py"))
+
+
+@pytest.mark.parametrize(
+    ("imports", "file"),
+    [
+        ("import helper", "helper.py"), ("from helper import LENGTH", "helper.py"),
+        ("import tools.deep.helper", "tools/deep/helper.py"), ("from tools.deep import helper", "tools/deep/helper.py"),
+        ("from tools import deep", "tools/deep/__init__.py"), ("import tools.deep.helper", "tools/__init__.py"),
+        ("def later():\n    import helper", "helper.py"), ("import helper as h, math", "helper.py"),
+        ("try:\n    import helper\nexcept ImportError:\n    pass", "helper.py"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["idea.py", "ideas/idea.py"])
+def test_whatever_it_imports_from_beside_it_is_part_of_it(folder: Path, imports: str, file: str, place: str) -> None:
+    for name in ("helper.py", "tools/__init__.py", "tools/deep/__init__.py", "tools/deep/helper.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("LENGTH = 1\n")
+    path = written(place, imports)
+    before = source_hash(path)
+    (folder / file).write_text("LENGTH = 2\n")
+    assert source_hash(path) != before
+
+
+def test_imports_of_imports_are_part_of_it_and_a_circle_ends(folder: Path) -> None:
+    Path("one.py").write_text("import two\n")
+    Path("two.py").write_text("import one, three\n")
+    Path("three.py").write_text("X = 1\n")
+    path = written(imports="import one")
+    before = source_hash(path)
+    Path("three.py").write_text("X = 2\n")
+    assert source_hash(path) != before
+
+
+@pytest.mark.parametrize("imports", ["from . import helper", "from .helper import X", "from ..sub import helper"])
+def test_relative_imports_of_a_package_are_part_of_it(folder: Path, imports: str) -> None:
+    for name in ("pack/__init__.py", "pack/sub/__init__.py", "pack/sub/helper.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("X = 1\n")
+    path = written("pack/sub/idea.py", imports)
+    before = source_hash(path)
+    (folder / "pack/sub/helper.py").write_text("X = 2\n")
+    assert source_hash(path) != before
+    (folder / "pack/sub/helper.py").write_text("X = 1\n")
+    assert code_named("pack.sub.idea:Idea") is None or source_hash(path) == before
+
+
+def test_file_that_it_does_not_import_is_no_part_of_it(folder: Path) -> None:
+    path = written()
+    Path("helper.py").write_text("X = 1\n")
+    before = source_hash(path)
+    Path("helper.py").write_text("X = 2\n")
+    assert source_hash(path) == before
+
+
+def test_hash_is_the_same_wherever_the_files_lie(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for place in ("a", "b/c"):
+        (folder / place).mkdir(parents=True)
+        monkeypatch.chdir(folder / place)
+        Path("helper.py").write_text("X = 1\n")
+        found.add(source_hash(written(imports="import helper")))
+    assert len(found) == 1
+
+
+def test_naming_code_runs_none_of_it(folder: Path) -> None:
+    Path("evil.py").write_text("open('ran', 'w').close()\nimport helper\n")
+    Path("helper.py").write_text("open('ran', 'w').close()\n")
+    (folder / "pack").mkdir()
+    Path("pack/__init__.py").write_text("open('ran', 'w').close()\n")
+    Path("pack/evil.py").write_text("open('ran', 'w').close()\n")
+    assert code_named("evil.py:Evil") and code_named("nowhere.py:Evil") is None
+    code_named("pack.evil:Evil")
+    assert code_named("no.such.module:Evil") is None and not Path("ran").exists()
+
+
+@pytest.mark.parametrize("source", ["def (", "\0", "(" * 5_000])
+def test_source_that_cannot_be_parsed_has_a_hash_all_the_same(folder: Path, source: str) -> None:
+    Path("odd.py").write_text(source)
+    assert source_hash(Path("odd.py")) != source_hash(written())
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    assert versions()["python"] == platform.python_version() and versions()["numpy"] == version("numpy")
+    assert set(versions()) == {"python", "numpy", "pandas", "numba", "ccxt"}
