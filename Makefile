@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+WHEELS ?= --only-binary :all: # a source distribution runs its author's code to be installed; WHEELS= allows it
 
 # Byte code is worth seconds in every process, numba's cache does not belong among installed packages.
 export PYTHONDONTWRITEBYTECODE :=
@@ -11,7 +12,7 @@ export NUMBA_CACHE_DIR := $(CURDIR)/$(VENV)/numba
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench mutate campaign lock clean
+.PHONY: help setup demo test check bench mutate campaign lock audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,13 @@ lock: $(READY) ## constraints.txt anew from pyproject.toml (ARGS="--upgrade" for
 		--python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --quiet $(ARGS)
 
+# A script with every pinned requirement stands for the lock file that uv would audit.
+audit: $(READY) ## known vulnerabilities of the pinned requirements; it needs a network
+	@{ printf '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n'; \
+		sed -n 's/^\([A-Za-z0-9][^\\]*[^ \\]\) *\\$$/#   "\1",/p' constraints.txt; printf '# ]\n# ///\n'; } > $(VENV)/audit.py
+	@$(PY) -m uv audit --quiet --script $(VENV)/audit.py $(ARGS) || { \
+		echo "Not audited, or something was found: read what stands above. Without a network nothing can be known."; exit 1; }
+
 clean: ## remove the environment, caches and build products; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -54,11 +62,11 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), once: about a minute."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
-	@if $(PY) -m pip install --quiet --require-hashes --requirement $(VENV)/uv.txt; then \
-		$(PY) -m uv pip install --quiet --python $(PY) --require-hashes --requirement constraints.txt && \
+	@if $(PY) -m pip install --quiet $(WHEELS) --require-hashes --requirement $(VENV)/uv.txt; then \
+		$(PY) -m uv pip install --quiet $(WHEELS) --python $(PY) --require-hashes --requirement constraints.txt && \
 		$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .; \
 	else \
-		$(PY) -m pip install --quiet --require-hashes --requirement constraints.txt && \
+		$(PY) -m pip install --quiet $(WHEELS) --require-hashes --requirement constraints.txt && \
 		$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	fi
 	@touch $@

@@ -83,9 +83,17 @@ class Desk:
     def _commands(self, time: Nanos) -> Iterator[Command]:
         while self._given:
             said = self._given.popleft()
-            if (command := _read(said, time)) is not None:
+            if (command := self._read(said, time)) is not None:
                 yield command
             self.link.say(obeyed=said.get("number"), is_known=command is not None)
+
+    def _read(self, said: Said, time: Nanos) -> Command | None:
+        """A command of the supervisor's; None where it means nothing, or names what is not traded here."""
+        act, instrument = said.get("act"), said.get("instrument")
+        id = InstrumentId(instrument) if isinstance(instrument, str) else None
+        if act not in set(Act) or (act == Act.CLOSE and (id is None or id not in self.engine.universe)):
+            return None
+        return Command(time, Act(str(act)), str(said.get("by")), id)
 
     def _follow(self) -> None:
         """READY until every venue agrees with the book, TRADING from then on."""
@@ -115,14 +123,6 @@ def _left(trade: Trade) -> str:
     """How an open trade is left: only what the venue has confirmed is called protected."""
     rests = f"its stop rests at the venue at {trade.stop:g}"
     return rests if protection(trade) == "rests" else f"NOT PROTECTED (its stop: {protection(trade)}): {trade.state}"
-
-
-def _read(said: Said, time: Nanos) -> Command | None:
-    """A command of the supervisor's; None where it means nothing."""
-    act, instrument = said.get("act"), said.get("instrument")
-    if act not in set(Act) or (act == Act.CLOSE and not isinstance(instrument, str)):
-        return None
-    return Command(time, Act(str(act)), str(said.get("by")), InstrumentId(str(instrument)) if instrument else None)
 
 
 def _milli(skew: Nanos | None) -> Json:

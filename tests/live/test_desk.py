@@ -145,3 +145,11 @@ def test_session_only_reduces_once_what_was_armed_has_expired(office: Office) ->
     assert office.commands() == [], "it is paused"
     office.scene.engine.guard.resume()
     assert [command.act for command in office.commands()] == [Act.PAUSE], "and cannot be resumed"
+
+
+@pytest.mark.parametrize("instrument", [None, "", "coins:NO/USD", 7])
+def test_close_of_what_is_not_traded_is_not_understood(office: Office, instrument: object) -> None:
+    """It was said to be obeyed."""
+    office.desk.give({"act": Act.CLOSE, "number": 3, "instrument": instrument})  # type: ignore[dict-item]
+    assert office.commands() == []
+    assert {"obeyed": 3, "is_known": False} in office.received()

@@ -12,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ffe.cli import app as ffe
-from ffe.config import Settings, keys_of, load_secrets, load_settings
+from ffe.config import Settings, handed_over, keys_of, load_secrets, load_settings, received
 from ffe.errors import ConfigError
 from ffe.live.accounts import Known, locked, mark_of
+from ffe.live.child import Handed
 from ffe.live.connect import Armed, Connector, connectors
+from ffe.live.task import Task
 from ffe.wire.ccxt_wire import ask
 from ffe.wire.errors import Denied, Unclear
 from tests.live.street import ROOT, Street, own_number, session
@@ -256,3 +258,31 @@ def test_a_crash_shows_a_traceback_and_no_secret(folder: Path) -> None:
                 time.sleep(0.1)
             assert "Traceback" in one.said
     assert found_in(folder) == []
+
+
+def test_engine_has_no_key_in_its_environment_and_its_command_line_shows_its_folder_alone(folder: Path) -> None:
+    """A strategy read the secret there, and so did whatever it started."""
+    with at_venue(Street(folder)) as street, session(street, "Idle") as one:
+        one.until(lambda status: status.get("life") == "trading")
+        place = Path(f"/proc/{one.engine}")
+        environment, words = place.joinpath("environ").read_bytes(), place.joinpath("cmdline").read_bytes().split(b"\0")
+        assert MARK.encode() not in environment.lower() and b"PYTHONPATH" in environment
+        module, where, *numbers = words[words.index(b"-m") + 1 : -1]
+        assert (module, where) == (b"ffe.live.worker", b"data") and all(number.isdigit() for number in numbers)
+
+
+def test_keys_that_are_handed_over_are_those_that_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ffe.toml").write_text(VENUES.format(address="http://127.0.0.1:9"))
+    settings = load_settings()
+    handed, task = (
+        handed_over(settings, load_secrets()),
+        Task(strategy="a", symbols=[], interval="1h", settings=settings),
+    )
+    for name in handed:
+        monkeypatch.delenv(name)
+    secrets = received(handed, settings)
+    assert secrets.oanda_api_key and secrets.oanda_api_key.get_secret_value() == SECRETS["OANDA_API_KEY"]
+    assert secrets.keys("coinbase").reveal()[:2] == (SECRETS["COINBASE_API_KEY"], SECRETS["COINBASE_API_SECRET"])
+    assert_hidden(repr(secrets), str(secrets), repr(Handed(task, None, handed)))
+    with pytest.raises(ConfigError, match="COINBASE_API_KEY is not set"):
+        load_secrets().keys("coinbase")
