@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ffe.errors import ConfigError
+from ffe.errors import ConfigError, NotWritable
 from ffe.live.connect import Connector
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
@@ -83,18 +83,17 @@ def known_by(found: Sequence[Connector]) -> list[Known]:
 
 
 def left_of(folder: Path, accounts: Sequence[Known]) -> Left:
-    """What earlier sessions left: in this folder, or, where none wrote here yet, in the one that the accounts were
-    traded from before. Positions, the day's limits and the window of the drawdown go with an account."""
-    left, here = left_in(folder), folder.resolve()
-    if left.state is not None:
-        return left
+    """What earlier sessions left: in this folder, or in the one that the accounts were traded from before, where that
+    is newer. Positions, the day's limits and the window of the drawdown go with an account."""
+    own, here = left_in(folder), folder.resolve()
     origins = sorted({origin for account in accounts if (origin := account.origin(here)) is not None})
-    if len(origins) > 1:
+    newer = {origin: left for origin in origins if (left := left_in(origin)).is_newer_than(own)}
+    if len(newer) > 1:
         raise ConfigError(
-            f"The accounts were traded from {' and '.join(map(str, origins))}. What stands in those journals cannot be "
+            f"The accounts were traded from {' and '.join(map(str, newer))}. What stands in those journals cannot be "
             "put together: trade each account from its own folder."
         )
-    return left_in(origins[0]) if origins else left
+    return next(iter(newer.values()), own)
 
 
 # ---------------------------------------------------------------- the latch
@@ -120,6 +119,13 @@ def is_stopped(accounts: Sequence[Known]) -> bool:
 def take_over(folder: Path, accounts: Sequence[Known], is_first: bool) -> str:
     """Before a session, under its locks: the latch stands as earlier sessions left it, in whatever folder; why nothing
     may be entered though nobody pressed a stop, "" where that is not so. is_first: none ever ran in this folder."""
+    try:
+        return _taken_over(folder, accounts, is_first)
+    except OSError as error:
+        raise NotWritable(f"{error.filename or state_folder()}: {error.strerror}. Nothing was started.") from None
+
+
+def _taken_over(folder: Path, accounts: Sequence[Known], is_first: bool) -> str:
     here, own = folder.resolve(), Permit(folder)
     strangers = [account for account in accounts if not account.is_known]
     elsewhere = [account for account in accounts if account.is_known and account.data_folder() != here]

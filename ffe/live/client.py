@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ffe.config import Settings
 from ffe.errors import FfeError
@@ -136,7 +136,7 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
         for name in ("live.lock", "engine.lock"):
             try:
                 stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS, mode=0o600))
-            except (OSError, Timeout):
+            except OSError:  # a timeout as well
                 say(f"{folder / name} is held by another process, which could not be ended: it is closed all the same")
         yield
 

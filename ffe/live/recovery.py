@@ -83,6 +83,10 @@ class Left:
     sent: tuple[Ticket, ...] = ()
     time: Nanos | None = None
 
+    def is_newer_than(self, other: Left) -> bool:
+        """Whether it knows more of the account: the newest state is the one to go on from."""
+        return self.state is not None and (other.state is None or (self.time or 0) > (other.time or 0))
+
     def check(self) -> None:
         """Tampered where it cannot be read whole, or holds what its own session did not have."""
         if self.state is None:

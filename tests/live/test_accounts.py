@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ffe.errors import ConfigError
+from ffe.errors import ConfigError, NotWritable
 from ffe.live.accounts import LOST, Known, is_stopped, left_of, locked, mark_of, permit_found, permit_of, take_over
 from ffe.model import HOUR
 from ffe.private import state_folder
@@ -173,6 +173,13 @@ def test_account_whose_folder_is_unreadable_refuses_and_is_latched_all_the_same(
     assert not is_given(tmp_path / "a") and not (ONE.root / "permit").exists()
 
 
+def test_account_whose_folder_is_not_known_any_more_is_latched_with_any(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    (ONE.root / "data_folder").unlink()
+    permit_found(tmp_path / "b").take_away()
+    assert not (ONE.root / "permit").exists()
+
+
 def test_stop_finds_the_accounts_of_its_folder_and_no_others(tmp_path: Path) -> None:
     started(tmp_path / "a", ONE, is_first=True)
     started(tmp_path / "b", TWO, is_first=True)
@@ -208,14 +215,26 @@ def test_what_is_open_goes_with_the_account_to_another_folder(tmp_path: Path) ->
     assert trades_of(tmp_path / "b", ONE) == ["here:BTC/USDT"]
 
 
-def test_own_journal_comes_before_the_one_of_an_earlier_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_newest_journal_of_the_account_is_the_one_to_go_on_from(tmp_path: Path, newer: str) -> None:
+    """A session returns to a folder that was left, and what stands there is old."""
     started(tmp_path / "a", ONE, is_first=True)
-    with_a_trade(tmp_path / "a")
     started(tmp_path / "b", ONE, is_first=True)
-    with Session(tmp_path / "b") as session:
-        session.step(kept=state("a", opened=START + HOUR))
-    (trade,) = left_of(tmp_path / "b", [ONE]).trades()
-    assert trade.opened == START + HOUR
+    for name in ("a", "b"):
+        opened = START + HOUR if name == newer else START
+        with Session(tmp_path / name, at=opened) as session:
+            session.step(kept=state("a", opened=opened))
+    for folder in ("b", "a"):
+        started(tmp_path / folder, ONE)
+        (trade,) = left_of(tmp_path / folder, [ONE]).trades()
+        assert trade.opened == START + HOUR
+
+
+def test_account_that_cannot_be_noted_starts_nothing(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    (ONE.root / "data_folder_before").mkdir()
+    with pytest.raises(NotWritable, match=r"data_folder_before: Is a directory\. Nothing was started"):
+        started(tmp_path / "b", ONE, is_first=True)
 
 
 def test_strangers_journal_is_nobodys(tmp_path: Path) -> None:
@@ -226,7 +245,8 @@ def test_strangers_journal_is_nobodys(tmp_path: Path) -> None:
 
 def test_journals_of_two_folders_cannot_be_put_together(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir(mode=0o700)
-    started(tmp_path / "a", ONE, is_first=True)
-    started(tmp_path / "b", TWO, is_first=True)
+    for name, account in (("a", ONE), ("b", TWO)):
+        started(tmp_path / name, account, is_first=True)
+        with_a_trade(tmp_path / name)
     with pytest.raises(ConfigError, match=f"{tmp_path / 'a'} and {tmp_path / 'b'}.*each account from its own folder"):
         left_of(tmp_path / "c", [ONE, TWO])

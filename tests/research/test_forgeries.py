@@ -348,6 +348,11 @@ def state_changed(forged: Forged, place: Path) -> None:
     forged.of("checkpoint")[-1]["state"] = {"positions": {"EUR/USD": 1}}
 
 
+def other_data_and_its_name(forged: Forged, place: Path) -> None:
+    forged.head["data"] = "0" * 64
+    forged.renamed()
+
+
 def live_backdated(forged: Forged, place: Path) -> None:
     for decision in forged.decisions.values():
         decision["time"] -= HOUR
@@ -364,6 +369,7 @@ LIVE_FOUND_WITHOUT: dict[str, Forge] = {
     "session": session_alone,
     "an id": id_changed,
     "a number": decision_says(2, sequence=99),
+    "hash of the instruments, with its session": other_data_and_its_name,
 }
 LIVE_FOUND_BY_THE_HEAD: dict[str, Forge] = {
     "half the last day cut, with its decisions": last_lines_and_decisions_cut,

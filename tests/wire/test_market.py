@@ -292,3 +292,26 @@ def test_a_key_stands_in_no_representation_of_a_market() -> None:
 def test_an_address_is_a_scheme_and_a_host(address: str) -> None:
     with pytest.raises(ValidationError, match="address"):
         VenueSettings(source="ccxt", address=address)
+
+
+# ---------------------------------------------------------------- where a key goes
+
+
+@pytest.mark.parametrize("address", ["http://example.com", "http://192.168.1.7:80", "http://127.0.0.1.nip.io"])
+def test_no_address_beyond_this_machine_is_spoken_to_in_clear(address: str) -> None:
+    """`data fetch` sent the token there, for a file of settings in the current folder said so."""
+    with pytest.raises(ValueError, match="would send keys and orders in clear"):
+        VenueSettings(source="oanda", address=address)
+    assert VenueSettings(source="oanda", address="http://127.0.0.1:9").address == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(("venue", "source"), [("oanda", "oanda"), ("stocks", "alpha_vantage")])
+def test_key_goes_to_an_address_that_is_not_the_venues_own_only_by_somebodys_word(venue: str, source: str) -> None:
+    address = "https://gateway.example.com"
+    settings = Settings(venues={venue: VenueSettings(source=source, address=address)}, instruments={})
+    keys = no_secrets().model_copy(
+        update=dict.fromkeys(("oanda_api_key", "oanda_account_id", "alpha_vantage_api_key"), SecretStr("key"))
+    )
+    with pytest.raises(ConfigError, match=f"send your key to {address}.*--send-key-to {address}"):
+        market_of(venue, settings, keys)
+    assert market_of(venue, settings, keys, [address]) is not None
