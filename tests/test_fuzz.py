@@ -106,6 +106,7 @@ def socket_of(folder: Path) -> Iterator[Place]:
         end.close()
         door.turn(1)
         assert door.serves()
+        door.asked.clear()
         while door.ends:
             door.ends.pop().close()
 
@@ -216,7 +217,7 @@ def answers_of(folder: Path) -> Iterator[Place]:
     eur = ffe.load_settings().instrument("EUR/USD")
 
     def answer(request: Request) -> Reply:
-        return Reply(200, said[0], {"Content-Type": "application/json"})
+        return Reply(said[0], 200, {"Content-Type": "application/json"})
 
     with Server(answer) as server:
         market = OandaMarket(OandaClient("token", "1", f"http://127.0.0.1:{server.port}", timeout=5.0))

@@ -138,7 +138,7 @@ def _from_file(
             name = _as_pattern(path)
             relation = con.read_parquet(name) if is_parquet else con.read_csv(name, null_padding=True)
             rows = _rows(relation, path)
-    except duckdb.Error as error:
+    except (duckdb.Error, RuntimeError) as error:  # the latter where a column's name is no text
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
     return _series(instrument, interval, hours, *rows)
 

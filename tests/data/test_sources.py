@@ -207,3 +207,12 @@ def test_path_is_a_path_and_no_pattern(tmp_path: Path, name: str, kind: str) -> 
 def test_file_of_endless_columns_is_told_at_once(tmp_path: Path, line: str) -> None:
     with pytest.raises(DataError, match="more than 1000 columns, or no end"):
         sources.from_csv(written(tmp_path, f"{line}\n1,2,3\n"), BTC, HOUR)
+
+
+def test_parquet_whose_column_has_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """A traceback; found by changing bytes of a file at random."""
+    by_parquet(tmp_path)
+    path = tmp_path / "bars.parquet"
+    path.write_bytes(path.read_bytes().replace(b"volume", b"vol\xff\xfe\x80"))
+    with pytest.raises(DataError, match="cannot be read"):
+        sources.from_parquet(path, BTC, HOUR)
