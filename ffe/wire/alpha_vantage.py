@@ -102,7 +102,7 @@ class AlphaVantageMarket:
             raise Unclear(Fault.SERVER_ERROR, f"HTTP {reply.status_code}")
         try:
             said = reply.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} without JSON") from error
         if not isinstance(said, dict):
             raise Unclear(Fault.UNREADABLE, f"HTTP {reply.status_code} with no object")

@@ -118,6 +118,8 @@ def ask(call: Callable[..., T], *arguments: object) -> T:
         raise Unclear(Fault.SERVER_ERROR, str(error)) from error
     except ccxt.BadResponse as error:
         raise Unclear(Fault.UNREADABLE, str(error)) from error
+    except RecursionError as error:
+        raise Unclear(Fault.UNREADABLE, "an answer that is nested too deeply") from error
     except ccxt.NetworkError as error:
         raise Unclear(Fault.DISCONNECTED, str(error)) from error
     except ccxt.InsufficientFunds as error:

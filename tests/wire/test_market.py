@@ -315,3 +315,20 @@ def test_key_goes_to_an_address_that_is_not_the_venues_own_only_by_somebodys_wor
     with pytest.raises(ConfigError, match=f"send your key to {address}.*--send-key-to {address}"):
         market_of(venue, settings, keys)
     assert market_of(venue, settings, keys, [address]) is not None
+
+
+@pytest.mark.parametrize("venue", ["oanda", "stocks", "binance"])
+def test_answer_that_is_nested_too_deeply_is_unreadable(venue: str) -> None:
+    """It was a fault of ours, which ends an engine; found by changing bytes of answers at random."""
+    source = {"oanda": "oanda", "stocks": "alpha_vantage", "binance": "ccxt"}[venue]
+    keys = no_secrets().model_copy(
+        update=dict.fromkeys(("oanda_api_key", "oanda_account_id", "alpha_vantage_api_key"), SecretStr("key"))
+    )
+    binance, nested = Binance(), Reply(b"[" * 100_000, 200, {"Content-Type": "application/json"})
+    of_candles = ("/candles", "/query", "/klines")
+    with Server(lambda request: nested if any(p in request.path for p in of_candles) else binance(request)) as server:
+        described = VenueSettings(source=source, address=f"http://127.0.0.1:{server.port}")
+        market = market_of(venue, Settings(venues={venue: described}, instruments={}), keys)
+        with pytest.raises(Unclear) as caught:
+            market.candles({"oanda": EUR, "stocks": AAPL, "binance": BTC}[venue], DAY, 0, 10 * DAY)
+    assert caught.value.fault.name == "UNREADABLE"
