@@ -78,7 +78,7 @@ SCAN_EVERY: Nanos = 10 * SECOND  # for trades that nothing hinted at
 RULES_EVERY: Nanos = 60 * SECOND  # between two looks at a venue's rules after refusals
 PRICED_FOR: Nanos = 60 * SECOND  # how long the price of a coin that fees are paid in stands
 HURRIED_SECONDS = 1.0  # that a question may take while an exit or a stop waits for it
-UNFILLED_AFTER: Nanos = SECOND  # from the look that first sees a stop triggered: at the next one, two seconds later
+UNFILLED_AFTER: Nanos = SECOND // 2  # from the look that first sees a stop triggered; the next one follows soon
 ENDED = {"canceled", "expired", "rejected"}
 
 
@@ -192,6 +192,11 @@ class CcxtBroker(VenueBroker):
                 self._forget(instrument, now)
             self._bury(live, resting)
             self._see_triggered(live, resting)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a stop was seen triggered once: it fills at once or not at all."""
+        return any(at != NEVER and id in self._placed for id, at in self._unfilled_at.items())
 
     def _see_triggered(self, live: list[Placed], resting: Mapping[str, Reply]) -> None:
         """Say once of a stop that it was triggered and does not fill; the engine needs no price to close then."""

@@ -166,6 +166,11 @@ class VenueBroker(ABC):
         """Instruments with an order that does not rest: what they trade at next is of interest."""
         return {p.instrument for p in self._placed.values() if p.order.role is not Role.PROTECT}
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last look saw something that another one, soon, will decide."""
+        return False
+
     def answers(self) -> Sequence[Answer]:
         answers, self._answers = self._answers, []
         return answers

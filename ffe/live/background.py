@@ -4,7 +4,8 @@ Exits, protections and cancellations leave first, in their order; then entries, 
 wait neither for an entry's look at price and clock (two questions to a venue that may hang) nor for status queries. A
 cancellation of an entry that has not left yet stays behind it. A question that waits already is not put again. Answers
 are kept until they are taken, and the feed is woken for them. What has happened is asked for every two seconds, however
-many prices come: two open trades were watched by half of a venue's request budget.
+many prices come: two open trades were watched by half of a venue's request budget. What a look left in doubt is looked
+at again at the next heartbeat: a stop that does not fill was known for one only after four seconds.
 """
 
 from __future__ import annotations
@@ -14,15 +15,24 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from time import monotonic
+from typing import Protocol
 
 from ffe.model import Answer, Bars, Cancel, Enter, Heartbeat, InstrumentId, Nanos, Order, Query, Quotes, Venue
 from ffe.ports import Broker
 
 READ_EVERY_SECONDS = 300.0
 LOOK_EVERY_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.5  # after a look that left something in doubt; a heartbeat comes every second
 
 Work = Callable[[], None]
 Sent = tuple[Order, Nanos]
+
+
+class LiveBroker(Broker, Protocol):
+    """A broker that knows whether its last look has to be repeated soon."""
+
+    @property
+    def is_in_doubt(self) -> bool: ...
 
 
 class Due:
@@ -39,6 +49,10 @@ class Due:
         self._at = now + self._every
         return True
 
+    def within(self, seconds: float) -> None:
+        """It is due in so many seconds from now, if not sooner."""
+        self._at = min(self._at, self._clock() + seconds)
+
 
 class BackgroundBroker:
     """The broker's own port; wake is called from the thread whenever answers have come. The account is read every so
@@ -46,7 +60,7 @@ class BackgroundBroker:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: LiveBroker,
         wake: Callable[[], None],
         read_every: float = READ_EVERY_SECONDS,
         look_every: float = LOOK_EVERY_SECONDS,
@@ -109,6 +123,8 @@ class BackgroundBroker:
     def _look(self, market: Bars | Quotes | Heartbeat) -> None:
         """Ask what has happened; and now and then read the account: a trade by hand makes no fill of ours."""
         self.broker.work(market)
+        if self.broker.is_in_doubt:
+            self._looks.within(LOOK_AGAIN_SECONDS)
         if self._reads.is_due():
             self.broker.send(Query(self.venue, None), market.time)
 

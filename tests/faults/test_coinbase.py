@@ -172,9 +172,12 @@ def test_coinbase_7_emergency_stop_ends_flat(stage: Stage, lost: tuple[f.Fault, 
 
 def test_stop_that_the_price_jumped_is_followed_by_a_sale_without_any_price(stage: Stage) -> None:
     stage.bought()
-    assert seconds_until_flat(stage, BEYOND) == 2  # at the second look; a session looks every two seconds
+    stage.beats(1, btc=BEYOND)
+    assert stage.broker.is_in_doubt  # a session looks every two seconds; in doubt, at the next heartbeat
+    assert seconds_until_flat(stage, BEYOND) == 1
     stage.beats(5)
     is_gone(stage)
+    assert not stage.broker.is_in_doubt
     assert [o.cause for o in stage.told.outcomes] == ["stop did not fill"]
     assert [t.price for t in stage.venue.trades if t.side is Side.SELL] == [Decimal(46_000)]
     assert len([a for a in stage.answers if isinstance(a, StopUnfilled)]) == 1
@@ -202,6 +205,16 @@ def test_stop_that_fills_when_the_price_comes_back_at_once_is_left_to_it(stage: 
     stage.beats(4, btc=47_000.0)
     is_gone(stage)
     assert not stage.posts("MARKET") and [o.cause for o in stage.told.outcomes] == ["stop"]
+    assert not stage.broker.is_in_doubt
+
+
+def test_stop_that_was_cancelled_while_it_was_in_doubt_leaves_no_doubt(stage: Stage) -> None:
+    stage.bought()
+    stage.beats(1, btc=BEYOND)
+    assert stage.broker.is_in_doubt
+    stage.fault(f.Drop(on="GET openOrders", times=20))  # the exit comes before the second look
+    stage.tick(leave(stage.btc), btc=BEYOND)
+    assert not stage.stops() and not stage.at_venue() and not stage.broker.is_in_doubt
 
 
 def test_stop_that_is_not_triggered_is_left_alone(stage: Stage) -> None:
@@ -216,6 +229,7 @@ def test_jumped_stop_stays_while_the_market_does_not_trade(stage: Stage) -> None
     stage.beats(1, btc=BEYOND)
     stage.venue.change(stage.named(), cancel_only=True)
     stage.beats(20, btc=BEYOND)
+    assert not stage.broker.is_in_doubt  # it has been said
     assert stage.stops() and not stage.posts("MARKET") and CANCEL not in asked(stage)
     assert len([a for a in stage.answers if isinstance(a, StopUnfilled)]) == 1
     stage.venue.change(stage.named(), cancel_only=False)

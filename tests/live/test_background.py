@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ class Scripted:
         self.reached = Event()
         self.waits: set[InstrumentId] = set()
         self.told: list[Answer] = []
-        self.breaks = False
+        self.breaks = self.is_in_doubt = False
 
     @property
     def waiting(self) -> Set[InstrumentId]:
@@ -135,13 +136,28 @@ def scripted() -> Scripted:
     return Scripted()
 
 
+Start = Callable[..., BackgroundBroker]
+
+
 @pytest.fixture
-def background(scripted: Scripted) -> Iterator[BackgroundBroker]:
-    made = BackgroundBroker(scripted, lambda: None, look_every=0.0)
-    yield made
+def start(scripted: Scripted) -> Iterator[Start]:
+    """Background brokers, ended whatever becomes of the test: a thread that waits would keep the process."""
+    made: list[BackgroundBroker] = []
+
+    def make(wake: Callable[[], None] = lambda: None, **how: Any) -> BackgroundBroker:
+        made.append(BackgroundBroker(scripted, wake, **how))
+        return made[-1]
+
+    yield make
     for event in scripted.held.values():
         event.set()
-    made.stop(5.0)
+    for one in made:
+        one.stop(5.0)
+
+
+@pytest.fixture
+def background(start: Start) -> BackgroundBroker:
+    return start(look_every=0.0)
 
 
 def order_of(scripted: Scripted, background: BackgroundBroker, *orders: Order) -> list[str]:
@@ -220,19 +236,19 @@ def test_instrument_waits_while_its_order_is_leaving_and_while_it_waits_at_the_v
 
 
 @pytest.mark.parametrize(("period", "reads"), [(0.0, 3), (300.0, 0)])
-def test_account_is_read_on_quiet_days(scripted: Scripted, period: float, reads: int) -> None:
+def test_account_is_read_on_quiet_days(scripted: Scripted, start: Start, period: float, reads: int) -> None:
     """A trade by hand makes no fill of ours: nothing but a reading of the account shows it."""
-    background = BackgroundBroker(scripted, lambda: None, read_every=period, look_every=0.0)
+    background = start(read_every=period, look_every=0.0)
     for n in range(1, 4):
         background.work(market(n))
         until(lambda n=n: scripted.sent.count("look") == n)
-    background.stop(5.0)
+    background.stop(5.0)  # what is asked behind the last look is asked
     assert scripted.sent.count("ask None") == reads
 
 
-def test_account_is_read_once_a_period(scripted: Scripted) -> None:
+def test_account_is_read_once_a_period(scripted: Scripted, start: Start) -> None:
     now = [0.0]
-    background = BackgroundBroker(scripted, lambda: None, read_every=300.0, look_every=0.0, clock=lambda: now[0])
+    background = start(read_every=300.0, look_every=0.0, clock=lambda: now[0])
     for n, at in enumerate([299.0, 300.0, 301.0, 599.0, 600.0], 1):
         now[0] = at
         background.work(market(n))
@@ -242,9 +258,11 @@ def test_account_is_read_once_a_period(scripted: Scripted) -> None:
     assert scripted.sent == ["look", "look", "ask None", "look", "look", "look", "ask None"]
 
 
-def test_what_has_happened_is_asked_for_every_two_seconds_however_many_prices_come(scripted: Scripted) -> None:
+def test_what_has_happened_is_asked_for_every_two_seconds_however_many_prices_come(
+    scripted: Scripted, start: Start
+) -> None:
     now = [0.0]
-    background = BackgroundBroker(scripted, lambda: None, clock=lambda: now[0])
+    background = start(clock=lambda: now[0])
     for n, (at, looks) in enumerate([(0.0, 1), (0.5, 1), (1.9, 1), (2.0, 2), (3.9, 2), (4.1, 3)]):
         now[0] = at
         background.work(market(n))
@@ -254,18 +272,33 @@ def test_what_has_happened_is_asked_for_every_two_seconds_however_many_prices_co
     background.stop(5.0)
 
 
-def test_answers_are_kept_and_the_feed_is_woken(scripted: Scripted) -> None:
+def test_what_a_look_left_in_doubt_is_looked_at_again_at_the_next_heartbeat(scripted: Scripted, start: Start) -> None:
+    """A stop that the price jumped was known for one that does not fill only after two looks, four seconds in all."""
+    now = [0.0]
+    background = start(clock=lambda: now[0])
+    beats = [(0.0, True, 1), (0.4, True, 1), (0.95, True, 2), (1.95, False, 3), (2.95, False, 3), (3.95, False, 4)]
+    for n, (at, is_in_doubt, looks) in enumerate(beats):
+        now[0], scripted.is_in_doubt = at, is_in_doubt
+        background.work(market(n))
+        background.send(leave(str(n)), n)
+        until(lambda n=n, looks=looks: len(scripted.sent) == n + 1 + looks and not background._first)
+        time.sleep(0.01)
+        assert scripted.sent.count("look") == looks
+    background.stop(5.0)
+
+
+def test_answers_are_kept_and_the_feed_is_woken(scripted: Scripted, start: Start) -> None:
     woken = Event()
-    background = BackgroundBroker(scripted, woken.set)
+    background = start(woken.set)
     background.send(leave("a"), 7)
     assert woken.wait(5.0)
     assert background.answers() == [Accepted(7, HERE, OrderId("a"))] and background.answers() == []
     background.stop(5.0)
 
 
-def test_bug_in_the_thread_wakes_the_feed_and_breaks_the_caller(scripted: Scripted) -> None:
+def test_bug_in_the_thread_wakes_the_feed_and_breaks_the_caller(scripted: Scripted, start: Start) -> None:
     woken = Event()
-    background = BackgroundBroker(scripted, woken.set)
+    background = start(woken.set)
     scripted.breaks = True
     background.send(leave("a"), 0)
     assert woken.wait(5.0)
