@@ -16,6 +16,7 @@ import ccxt
 import numpy as np
 import pytest
 
+from ffe.brokers import ccxt_broker, oanda_broker
 from ffe.brokers.ccxt_broker import CcxtBroker
 from ffe.brokers.oanda_broker import OandaBroker
 from ffe.brokers.sim import SimBroker
@@ -180,6 +181,15 @@ def at_binance(server: Server, client: ccxt.binance) -> World:
     venue.checks_time, venue.weight_limit, venue.clock, server.app = False, 10**9, clock, venue
     client.options["hasAlreadyAuthenticatedSuccessfully"] = False
     return on_spot(universe, client, venue, clock, drawdown=0.1)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing hangs here, and on a busy machine one of thousands of requests may take its two seconds."""
+    for broker in (ccxt_broker, oanda_broker):
+        for name in ("ORDER_SECONDS", "QUESTION_SECONDS"):
+            monkeypatch.setattr(broker, name, 60.0)
+    monkeypatch.setattr(ccxt_broker, "HURRIED_SECONDS", 60.0)
 
 
 def at_coinbase(server: Server, client: ccxt.coinbase, drawdown: float) -> World:
