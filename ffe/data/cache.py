@@ -44,14 +44,23 @@ MICROSECOND: Nanos = 1_000
 PAUSE_SECONDS = 0.05
 NO_ROWS: Columns = {"ts": np.empty(0, "M8[us]"), **{name: np.empty(0) for name in FIELDS}}
 
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS bars (
-        venue VARCHAR NOT NULL, symbol VARCHAR NOT NULL, tf INTEGER NOT NULL, ts TIMESTAMP NOT NULL,
-        open DOUBLE NOT NULL, high DOUBLE NOT NULL, low DOUBLE NOT NULL, close DOUBLE NOT NULL, volume DOUBLE NOT NULL);
-    CREATE TABLE IF NOT EXISTS coverage (
-        venue VARCHAR NOT NULL, symbol VARCHAR NOT NULL, tf INTEGER NOT NULL,
-        from_ts TIMESTAMP NOT NULL, to_ts TIMESTAMP NOT NULL, fetched_at TIMESTAMP NOT NULL);
+KEY = {"venue": "VARCHAR", "symbol": "VARCHAR", "tf": "INTEGER"}
+TABLES: dict[str, dict[str, str]] = {
+    "bars": {**KEY, "ts": "TIMESTAMP", **dict.fromkeys(FIELDS, "DOUBLE")},
+    "coverage": {**KEY, **dict.fromkeys(("from_ts", "to_ts", "fetched_at"), "TIMESTAMP")},
+}
+SCHEMA = "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind} NOT NULL' for name, kind in columns.items())});"
+    for table, columns in TABLES.items()
+)
+# What is not of a cache: the file's own functions stand before DuckDB's of the same name, so these are called in full.
+STRANGE = """
+    SELECT 'the view ' || view_name FROM system.main.duckdb_views() WHERE NOT internal
+    UNION ALL SELECT 'the function ' || function_name FROM system.main.duckdb_functions() WHERE NOT internal
+    UNION ALL SELECT 'a computed ' || table_name || '.' || column_name FROM system.main.duckdb_columns()
+        WHERE NOT internal AND column_default IS NOT NULL
 """
+SHAPE = "SELECT table_name, column_name, data_type FROM system.main.duckdb_columns() WHERE NOT internal"
 BAR = "ts, open, high, low, close, volume"
 OURS = "venue = $venue AND symbol = $symbol AND tf = $tf"
 START, END = "make_timestamp($start::BIGINT)", "make_timestamp($end::BIGINT)"
@@ -203,16 +212,18 @@ class Cache:
             time.sleep(PAUSE_SECONDS)
 
     def _checked(self, con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-        """A cache of bars holds tables, and is its owner's. A view would run what its maker wrote."""
+        """A cache of bars holds tables of numbers, and is its owner's. A view, or a function, would run what its maker
+        wrote."""
         if stat.S_IMODE(self.path.stat().st_mode) & OTHERS:
             with suppress(PermissionError):  # it is somebody else's
                 self.path.chmod(0o600)
-        views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-        if views:
+        found = [what for (what,) in con.execute(STRANGE).fetchall()]
+        for table, name, kind in con.execute(SHAPE).fetchall():
+            if kind != TABLES.get(table, {}).get(name, kind):
+                found.append(f"the column {table}.{name} of {kind}")
+        if found:
             con.close()
-            raise DataError(
-                f"{self.path} holds the view {views[0][0]!r}: no cache of ours. Move it away, and load again."
-            )
+            raise DataError(f"{self.path} holds {found[0]}: no cache of ours. Move it away, and load again.")
         return con
 
     def _ours(self, error: duckdb.Error) -> FfeError:

@@ -31,6 +31,9 @@ ALONE: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }  # nothing is loaded for a file
 MOST_COLUMNS, MOST_HEADER = 1_000, 1 << 16
+MOST_LINE, MOST_ROWS = 1 << 14, 50_000_000  # bytes; ten times the minutes of ten years
+CSV = f"SELECT * FROM read_csv(?, null_padding = true, hive_partitioning = false, max_line_size = {MOST_LINE})"
+PARQUET = "SELECT * FROM read_parquet(?, hive_partitioning = false)"
 NO_TIME = np.iinfo(np.int64).min  # as NaT is to pandas
 SAMPLE_STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
 
@@ -135,16 +138,15 @@ def _from_file(
         _refuse_wide(path)
     try:
         with duckdb.connect(config=ALONE) as con:
-            name = _as_pattern(path)
-            relation = con.read_parquet(name) if is_parquet else con.read_csv(name, null_padding=True)
-            rows = _rows(relation, path)
+            rows = _rows(con.sql(PARQUET if is_parquet else CSV, params=[_as_pattern(path)]), path)
     except (duckdb.Error, RuntimeError) as error:  # the latter where a column's name is no text
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
     return _series(instrument, interval, hours, *rows)
 
 
 def _as_pattern(path: Path) -> str:
-    """A path is a path: DuckDB takes names for patterns, and would read bars1.csv for bars[1].csv."""
+    """A path is a path: DuckDB takes names for patterns, and would read bars1.csv for bars[1].csv; a folder's name is
+    no column either."""
     return re.sub(r"[\[*?]", lambda found: f"[{found.group()}]", str(path.absolute()))
 
 
@@ -166,7 +168,9 @@ def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> list[NDArray[Any]]:
     if not kind.startswith(("TIMESTAMP", "DATE")):
         raise _timeless(relation, time, kind, path)
     values = ", ".join(f'try_cast("{name}" AS DOUBLE) AS "{name}"' for name in fields)
-    columns = relation.project(f'epoch_ns("{time}") AS "{time}", {values}').fetchnumpy()
+    columns = relation.limit(MOST_ROWS + 1).project(f'epoch_ns("{time}") AS "{time}", {values}').fetchnumpy()
+    if len(columns[time]) > MOST_ROWS:
+        raise DataError(f"{path} has more than {MOST_ROWS:,} rows. Load it in parts.")
     return [np.ma.filled(columns[time], NO_TIME), *(np.ma.filled(columns[name], np.nan) for name in fields)]
 
 

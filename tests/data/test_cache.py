@@ -290,7 +290,25 @@ def test_cache_with_a_view_is_no_cache_of_ours(tmp_path: Path) -> None:
     with duckdb.connect(str(path)) as con:
         rows = f"SELECT content AS venue, 'x' AS symbol, 60 AS tf FROM read_text('{tmp_path}/secret.txt')"
         con.execute(f"CREATE VIEW bars AS {rows}")
-    with pytest.raises(DataError, match="holds the view 'bars': no cache of ours"):
+    with pytest.raises(DataError, match="holds the view bars: no cache of ours"):
+        Cache(path).series()
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("CREATE MACRO epoch_ns(x) AS 7", "the function epoch_ns"),
+        ("CREATE MACRO duckdb_functions() AS TABLE SELECT 1; CREATE MACRO f(x) AS x", "the function"),
+        ("CREATE TABLE bars (tf VARCHAR)", r"the column bars\.tf of VARCHAR"),
+        ("CREATE TABLE bars (tf INTEGER, ts AS (make_timestamp(tf)))", r"a computed bars\.ts"),
+    ],
+)
+def test_cache_that_computes_what_it_holds_is_no_cache_of_ours(tmp_path: Path, made: str, said: str) -> None:
+    """A function of the file's stands before DuckDB's own of the same name, and text times a billion fills memory."""
+    path = tmp_path / "cache.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute(made)
+    with pytest.raises(DataError, match=f"holds {said}.*: no cache of ours"):
         Cache(path).series()
 
 

@@ -209,6 +209,28 @@ def test_file_of_endless_columns_is_told_at_once(tmp_path: Path, line: str) -> N
         sources.from_csv(written(tmp_path, f"{line}\n1,2,3\n"), BTC, HOUR)
 
 
+def test_row_of_endless_columns_is_told_at_once(tmp_path: Path) -> None:
+    """The first line was bounded, and the second made a gigabyte."""
+    with pytest.raises(DataError, match="cannot be read"):
+        sources.from_csv(written(tmp_path, HEAD + "1" + ",1" * 200_000 + "\n"), BTC, HOUR)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_folders_name_is_no_column(tmp_path: Path, kind: str) -> None:
+    by_parquet(tmp_path)
+    path = tmp_path / "close=200" / f"bars.{kind}"
+    path.parent.mkdir()
+    (tmp_path / path.name).rename(path)
+    found = (sources.from_csv if kind == "csv" else sources.from_parquet)(path, BTC, HOUR)
+    assert BarSet((found,)).fingerprint() == BarSet((THREE,)).fingerprint()
+
+
+def test_file_of_more_rows_than_memory_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_ROWS", 2)
+    with pytest.raises(DataError, match="more than 2 rows"):
+        by_parquet(tmp_path)
+
+
 def test_parquet_whose_column_has_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     """A traceback; found by changing bytes of a file at random."""
     by_parquet(tmp_path)
