@@ -1,20 +1,26 @@
 """Which code made a record: the engine's version and source, the strategy's source, and what both ran on.
 
-A strategy's hash is over its file and over what that imports from beside it, read and never run: what a record names is
-compared before any of it is imported.
+A strategy's hash is over its file and over what that imports, libraries aside, read and never run: what a record names
+is compared before any of it is imported.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import inspect
+import linecache
+import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pkgutil import iter_modules
 
 import ffe
 from ffe.strategy import Strategy
@@ -49,8 +55,8 @@ def _version(library: str) -> str:
 
 
 def code_of(strategy: Strategy) -> str:
-    """The hash of a strategy's source, as it was when it was loaded, or first asked for; of its class alone where that
-    was typed into a notebook or a console."""
+    """The hash of a strategy's source, as it was when it was loaded, or first asked for. Of what was typed into a
+    notebook it is that of the cells in which its functions stand; where there is no source at all, it is no other's."""
     return _hash_of(type(strategy))
 
 
@@ -59,36 +65,71 @@ def _hash_of(kind: type[Strategy]) -> str:
     module = sys.modules.get(kind.__module__)
     if module is not None and (known := vars(module).get(HASHED_AT_IMPORT)):
         return str(known)
-    file = getattr(module, "__file__", None) if kind.__module__ != "__main__" else None
-    if file is not None and file.endswith(".py"):
+    file = getattr(module, "__file__", None)
+    if file is not None and file.endswith(".py") and Path(file).is_file():
         return source_hash(Path(file))
-    try:
-        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
-    except (OSError, TypeError):
-        return hashlib.sha256(b"").hexdigest()
+    cells = {function.__code__.co_filename for function in vars(kind).values() if inspect.isfunction(function)}
+    text = "".join(line for cell in sorted(cells) for line in linecache.getlines(cell))
+    return hashlib.sha256(text.encode() or os.urandom(32)).hexdigest()
 
 
 def source_hash(file: Path) -> str:
-    """Of a file and of all that it imports from beside it: its own folder, its package, and the current folder."""
+    """Of a file and of all that it imports, libraries aside: where an import would find it, read and not run. What is
+    imported by a name that is computed is not seen."""
+    importlib.invalidate_caches()
     digest = hashlib.sha256()
     for name, path in sorted(_sources(file).items()):
         digest.update(f"{name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
+def file_of(module: str) -> Path | None:
+    """Where an import would find a module. Packages around it are looked up and not imported."""
+    spec = _spec_of(module)
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    spec: ModuleSpec | None = None
+    for n, part in enumerate(module.split(".")):
+        place = spec.submodule_search_locations if spec is not None else None
+        if n and place is None:
+            return None  # it stands in no package
+        try:
+            spec = PathFinder.find_spec(part, place)
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+    return spec
+
+
 def _sources(file: Path) -> dict[str, Path]:
     """The files by the names under which they are imported; "" is the file itself."""
     top = _top_of(file)
-    roots = list(dict.fromkeys([file.parent.resolve(), top, Path.cwd()]))
-    found, todo = {"": file}, [(file, _package(file, top))]
+    package = _package(file, top)
+    found, todo = {"": file}, [*_around(package)]
+    todo += _imported(file, package)
     while todo:
-        path, package = todo.pop()
-        for name in _imported(path, package):
-            place = _place(name, roots)
-            if name not in found and place is not None and place != file.resolve():
-                found[name] = place
-                todo.append((place, name if place.name == "__init__.py" else name.rpartition(".")[0]))
+        name = todo.pop()
+        place = file_of(name)
+        if name in found or place is None or _is_library(place) or place.resolve() == file.resolve():
+            continue
+        found[name] = place
+        if place.suffix == ".py":
+            todo += _imported(place, name if place.name == "__init__.py" else name.rpartition(".")[0])
     return found
+
+
+@cache
+def _libraries() -> tuple[Path, ...]:
+    """Where Python's own modules and what was installed lie; their versions are named."""
+    paths = sysconfig.get_paths()
+    return tuple({Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _is_library(place: Path) -> bool:
+    return any(place.resolve().is_relative_to(library) for library in _libraries())
 
 
 def _top_of(file: Path) -> Path:
@@ -103,6 +144,12 @@ def _package(file: Path, top: Path) -> str:
     return ".".join(file.parent.resolve().relative_to(top).parts)
 
 
+def _around(name: str) -> Iterator[str]:
+    """A module and the packages that it stands in."""
+    parts = [part for part in name.split(".") if part]
+    return (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+
+
 def _imported(path: Path, package: str) -> Iterator[str]:
     """Every module that a file may import, and the packages that these stand in."""
     for name, level in _import_statements(path.read_bytes()):
@@ -111,7 +158,17 @@ def _imported(path: Path, package: str) -> Iterator[str]:
             parts = [*package.split(".")[: len(package.split(".")) - level + 1], *parts]
         parts = [part for part in parts if part]
         if parts and parts[0] != "ffe":  # our own code is in its version
-            yield from (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+            yield from _around(".".join(parts))
+            if parts[-1] == "*":
+                yield from _modules_in(".".join(parts[:-1]))
+
+
+def _modules_in(package: str) -> Iterator[str]:
+    """What `import *` may bring: every module of a package."""
+    spec = _spec_of(package)
+    if spec is not None and spec.origin and not _is_library(Path(spec.origin)):
+        for each in iter_modules(spec.submodule_search_locations):
+            yield f"{package}.{each.name}"
 
 
 @lru_cache(maxsize=1024)
@@ -130,12 +187,3 @@ def _import_statements(source: bytes) -> tuple[tuple[str, int], ...]:
             case ast.ImportFrom(module=module, names=names, level=level):
                 found += [(f"{module or ''}.{alias.name}", level) for alias in names]
     return tuple(found)
-
-
-def _place(name: str, roots: list[Path]) -> Path | None:
-    for root in roots:
-        stem = root.joinpath(*name.split("."))
-        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
-            if path.is_file():
-                return path.resolve()
-    return None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from pydantic import ValidationError
 
-from ffe.errors import StrategyError
-from ffe.research.code import HASHED_AT_IMPORT, source_hash
+from ffe.errors import FfeError, StrategyError
+from ffe.private import own_folder, state_folder
+from ffe.research.code import HASHED_AT_IMPORT, file_of, source_hash
 from ffe.strategy import Strategy, speaking
 
 FROM_FILE = "ffe_strategy_"  # begins the names of modules that no import finds
@@ -30,9 +32,15 @@ def strategy_of(reference: str) -> type[Strategy]:
         raise StrategyError(
             f"{name} was defined in a notebook or a script: keep it in a file to use it from elsewhere."
         )
-    module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
+    with _own_bytecode():
+        module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
     found = getattr(module, name, None)
     if isinstance(found, type) and issubclass(found, Strategy):
+        if found.__module__ != module.__name__:
+            raise StrategyError(
+                f"{place} does not define {name}, it imports it: name the file or the module that does, "
+                f"as in {found.__module__}:{found.__qualname__}. A record says which code ran."
+            )
         return found
     there = [
         key
@@ -47,7 +55,7 @@ def _from_file(path: Path) -> ModuleType:
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))) or "no Python file"
         raise StrategyError(f"{path}: no such file; {path.parent} holds {near}.")
     name = FROM_FILE + path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceOnly(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks a class's annotations up there
@@ -55,6 +63,28 @@ def _from_file(path: Path) -> ModuleType:
     with speaking(str(path), "while it was loaded"):
         spec.loader.exec_module(module)
     return module
+
+
+class SourceOnly(SourceFileLoader):
+    """Runs what the file says now. Bytecode beside it may be another's, or older: a file that was edited twice within a
+    second ran as it had been."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+@contextmanager
+def _own_bytecode() -> Iterator[None]:
+    """What is imported meanwhile is compiled by this user: what came with a source is not what its hash is of."""
+    before = sys.pycache_prefix
+    try:
+        sys.pycache_prefix = str(own_folder(state_folder() / "bytecode"))
+    except FfeError:
+        sys.pycache_prefix = os.devnull  # nothing is read there, and nothing written
+    try:
+        yield
+    finally:
+        sys.pycache_prefix = before
 
 
 def _by_name(name: str) -> ModuleType:
@@ -66,23 +96,15 @@ def _by_name(name: str) -> ModuleType:
 
 def code_named(reference: str) -> str | None:
     """The hash of the source that a reference names, of which nothing is run; None where there is none to read."""
+    file = file_named(reference)
+    return source_hash(file) if file is not None else None
+
+
+def file_named(reference: str) -> Path | None:
+    """The file that a reference names, if it is there."""
     place, _, _ = reference.rpartition(":")
-    file = Path(place) if place.endswith(".py") else _file_of(place)
-    return source_hash(file) if file is not None and file.is_file() else None
-
-
-def _file_of(module: str) -> Path | None:
-    """Of a module that an import would find. Packages around it are looked up and not imported."""
-    place: Sequence[str] | None = None
-    for n in range(1, len(parts := module.split(".")) + 1):
-        try:
-            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:n]), place)
-        except (ImportError, ValueError):
-            return None
-        if spec is None:
-            return None
-        place = spec.submodule_search_locations
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    file = Path(place) if place.endswith(".py") else file_of(place)
+    return file if file is not None and file.is_file() else None
 
 
 def with_parameters(kind: type[Strategy], given: Mapping[str, object]) -> Strategy:

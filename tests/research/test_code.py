@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
+import py_compile
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 
 import ffe
+from ffe.errors import StrategyError
 from ffe.research.backtest import Plan, World
 from ffe.research.code import code_of, source_hash, versions
 from ffe.research.find import code_named, strategy_of
@@ -36,6 +43,7 @@ class Idea(Strategy):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as a notebook and `python -m` have it
     return tmp_path
 
 
@@ -107,7 +115,135 @@ def test_relative_imports_of_a_package_are_part_of_it(folder: Path, imports: str
     (folder / "pack/sub/helper.py").write_text("X = 2\n")
     assert source_hash(path) != before
     (folder / "pack/sub/helper.py").write_text("X = 1\n")
-    assert code_named("pack.sub.idea:Idea") is None or source_hash(path) == before
+    assert source_hash(path) == before == code_named("pack.sub.idea:Idea")
+
+
+def test_packages_around_a_module_are_part_of_it(folder: Path) -> None:
+    """They run before it."""
+    for name in ("pack/__init__.py", "pack/sub/__init__.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("X = 1\n")
+    written("pack/sub/idea.py")
+    before = code_named("pack.sub.idea:Idea")
+    (folder / "pack/__init__.py").write_text("X = 2\n")
+    assert code_named("pack.sub.idea:Idea") != before
+
+
+def test_whatever_a_star_brings_is_part_of_it(folder: Path) -> None:
+    (folder / "tools").mkdir()
+    Path("tools/__init__.py").write_text("__all__ = ['helper']\n")
+    Path("tools/helper.py").write_text("X = 1\n")
+    path = written(imports="from tools import *")
+    before = source_hash(path)
+    Path("tools/helper.py").write_text("X = 2\n")
+    assert source_hash(path) != before
+
+
+def test_what_python_imports_is_what_is_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside the strategy was hashed, and one of the same name elsewhere was imported."""
+    for place in ("ideas", "first"):
+        Path(place).mkdir()
+        Path(place, "helper.py").write_text("X = 1\n")
+    path = written("ideas/idea.py", "import helper")
+    monkeypatch.syspath_prepend(folder / "first")
+    before = source_hash(path)
+    Path("ideas/helper.py").write_text("X = 2\n")
+    assert source_hash(path) == before, "which no import finds"
+    Path("first/helper.py").write_text("X = 2\n")
+    assert source_hash(path) != before
+
+
+def test_libraries_are_no_part_of_it(folder: Path) -> None:
+    assert source_hash(written(imports="import json, numpy.linalg, pandas")) == source_hash_of_text(Path("idea.py"))
+
+
+def source_hash_of_text(path: Path) -> str:
+    return hashlib.sha256(f"\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()).hexdigest()
+
+
+def compiled(path: Path, source: str, mode: PycInvalidationMode) -> None:
+    """Bytecode of something else, which says that it is of what the file holds."""
+    kept, found = path.read_text(), path.stat()
+    path.write_text(source.ljust(len(kept)))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    py_compile.compile(str(path), invalidation_mode=mode)
+    path.write_text(kept)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize("mode", [PycInvalidationMode.TIMESTAMP, PycInvalidationMode.UNCHECKED_HASH])
+@pytest.mark.parametrize("name", ["idea.py", "helper.py"])
+def test_bytecode_that_came_with_a_source_is_not_run(folder: Path, name: str, mode: PycInvalidationMode) -> None:
+    """The hash was that of the source, and the bytecode ran."""
+    Path("helper.py").write_text("X = 1\n" + "#" * 99 + "\n")
+    written(imports="import helper")
+    compiled(Path(name), "open('ran', 'w').close()\n", mode)
+    monkey = sys.modules.pop("helper", None)
+    try:
+        strategy_of("idea.py:Idea")
+    finally:
+        sys.modules.pop("helper", None)
+        if monkey is not None:
+            sys.modules["helper"] = monkey
+    assert not Path("ran").exists()
+
+
+def test_strategy_that_is_only_imported_is_named_where_it_is_defined(folder: Path) -> None:
+    """What the importing file had changed was in no hash."""
+    Path("idea.py").write_text("import strategies.ma_cross\nfrom strategies.ma_cross import MaCross\n")
+    with pytest.raises(StrategyError, match=r"does not define MaCross.*strategies\.ma_cross:MaCross"):
+        strategy_of("idea.py:MaCross")
+
+
+SCRIPT = (
+    IDEA
+    + """
+
+if __name__ == "__main__":
+    from ffe.research.code import code_of
+
+    print(code_of(Idea()))
+"""
+)
+
+
+def hash_of_script(window: int) -> str:
+    Path("run.py").write_text(SCRIPT.format(imports="", window=window))
+    done = subprocess.run([sys.executable, "run.py"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_constant_of_a_script_is_part_of_it(folder: Path) -> None:
+    assert hash_of_script(5) == hash_of_script(5) != hash_of_script(7)
+
+
+CELLS = """
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+shell.run_cell({cell!r}, store_history=True).raise_error()
+shell.run_cell("from ffe.research.code import code_of; print(code_of(Idea()))").raise_error()
+"""
+
+
+def hash_of_cell(window: int) -> str:
+    cell = IDEA.format(imports="", window=window)
+    code = CELLS.format(cell=cell)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_cell_of_a_notebook_is_what_is_hashed(folder: Path) -> None:
+    """It was the hash of nothing at all: any two strategies of notebooks had the same."""
+    assert hash_of_cell(5) == hash_of_cell(5) != hash_of_cell(7)
+
+
+def test_strategy_without_any_source_is_no_other(folder: Path) -> None:
+    made = []
+    for _ in range(2):
+        space: dict[str, object] = {"__name__": "nowhere"}
+        exec(IDEA.format(imports="", window=5), space)
+        made.append(space["Idea"]())  # type: ignore[operator]
+    assert code_of(made[0]) != code_of(made[1]) and code_of(made[0]) == code_of(made[0])
 
 
 def test_file_that_it_does_not_import_is_no_part_of_it(folder: Path) -> None:
