@@ -15,6 +15,7 @@ from ffe.plain import plain
 
 if TYPE_CHECKING:
     from ffe.config import Settings
+    from ffe.records.verify import Report
 
 ABOUT = "Run ideas through a whole trading engine, on simulated venues, and keep the reason of every decision."
 
@@ -242,12 +243,14 @@ def list_data(config: ConfigOption = None) -> None:
 
     from ffe.data.cache import Cache
     from ffe.hours import spelt, stamp
+    from ffe.plain import shown
 
     cache, table = Cache(_settings(config).cache_path), Table("symbol", "venue", "interval", "first", "last", "bars")
     for held in cache.series():
         table.add_row(
-            held.symbol, held.venue, spelt(held.interval), stamp(held.first), stamp(held.last), f"{held.bars:,}"
-        )
+            shown(held.symbol), shown(held.venue), spelt(held.interval), stamp(held.first), stamp(held.last),
+            f"{held.bars:,}",
+        )  # fmt: skip
     if not table.row_count:
         typer.echo(f"{cache.path} holds no bars yet: ffe data fetch BTC/USD 1h --from 2024-01-01")
         return
@@ -371,18 +374,18 @@ def verify(
     own = kept(found.path, found.sessions)
     report = anchored(found, own)
     for finding in report.findings:
-        typer.echo(plain(f"{'torn by a crash' if finding.torn else 'TAMPERED'}: {finding}"), err=True)
-    verdict = _verdict(report.is_good, bool(own or anchor))
-    typer.echo(f"{report.path}: {report.lines} lines and {report.decisions} decisions, {verdict}; head {report.head}")
+        typer.echo(plain(f"{'torn by a crash' if finding.torn else 'TAMPERED'}: {finding}", ""), err=True)
+    said = f"{report.path}: {report.lines} lines and {report.decisions} decisions, {_verdict(report)}; head"
+    typer.echo(plain(f"{said} {report.head}", ""))
     if not report.is_good:
         raise typer.Exit(1)
 
 
-def _verdict(is_good: bool, is_anchored: bool) -> str:
-    if not is_good:
+def _verdict(report: Report) -> str:
+    if not report.is_good:
         return "NOT what was written"
-    if is_anchored:
-        return "intact: what was written, up to the head that was kept"
+    if report.anchored:
+        return f"intact: what was written, up to the head that was kept, of line {report.anchored}"
     return "intact as far as it goes (no head of it was kept here: that it was not written anew is not shown)"
 
 

@@ -21,7 +21,14 @@ def state_folder() -> Path:
     """Where this user's accounts are kept track of: by the password entry, which no shell and no strategy sets."""
     import pwd
 
-    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "ffe"
+    try:
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        raise ConfigError(
+            f"user {os.getuid()} is not among this machine's users, so that there is no home to keep the latch and the "
+            "lock of an account in. Run as a user who has one."
+        ) from None
+    return Path(home) / ".local" / "state" / "ffe"
 
 
 def own_folder(path: Path) -> Path:
@@ -62,8 +69,15 @@ def made_folder(path: Path) -> None:
 
 
 def write_own(path: Path, text: str) -> None:
-    """A file that only its owner reads; it follows no link."""
+    """A file that only its owner reads, whole or as it was before: a full disk or a crash does not leave half of it. It
+    follows no link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "w") as file:
+    beside = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(beside, flags, 0o600), "w") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(text)
+    try:
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -670,7 +670,7 @@ def test_other_code_forgives_nothing_else(ffe: Terminal, home: Path) -> None:
     ("old", "new", "said"),
     [
         ('"start":', '"begin":', "head.start: Field required"),
-        ('"start":', '"start":9', "the next line carries another hash"),
+        ('"start":', '"bars":9,"start":', "the next line carries another hash"),
         ('"session":', '"sess":', "session: Field required"),
     ],
 )

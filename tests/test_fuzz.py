@@ -28,12 +28,15 @@ from ffe.live.recovery import left_in
 from ffe.live.task import Task
 from ffe.model import HOUR
 from ffe.records import reader
+from ffe.records.kept import kept
 from ffe.records.verify import verify
 from ffe.wire.errors import Denied, NotThere, Unclear
 from ffe.wire.oanda_wire import OandaClient, OandaMarket
+from strategies.ma_cross import MaCross
 from tests.data.values import BTC
 from tests.live.test_clients import Door
-from tests.records.values import story, write_live, write_run
+from tests.parity.test_wake import coins
+from tests.records.values import story, write_live
 from tests.venues.server import Reply, Request, Server
 
 ROUNDS, CAMPAIGN_SECONDS = 60, 75.0
@@ -115,7 +118,9 @@ def socket_of(folder: Path) -> Iterator[Place]:
 
 
 def run_of(folder: Path) -> Iterator[Place]:
-    run = write_run(folder / "run", story(3))
+    run = ffe.backtest(
+        MaCross(fast=2, slow=3, confidence=85), coins(bars=60), ffe.load_settings(), records=folder / "runs"
+    ).folder
     files = [run / name for name in ("journal.jsonl", "decisions.jsonl", "equity.npy")]
     for file in files:
         file.chmod(0o600)
@@ -125,7 +130,7 @@ def run_of(folder: Path) -> Iterator[Place]:
     def take(data: bytes) -> None:
         for file, part in zip(files, [*data.split(b"\x1e\x1e", 2), b"", b""], strict=False):
             file.write_bytes(part)
-        verify(run)
+        verify(run, kept(run, verify(run).sessions))
         with suppress(FfeError):
             list(reader.records(run))
         with suppress(FfeError):

@@ -50,6 +50,7 @@ from ffe.model import Report as Answered
 from ffe.ports import Journal, Written
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
+from ffe.records.kept import keep
 from ffe.research.code import code_version
 from ffe.risk.gatekeeper import Reducer
 from ffe.rounding import is_dust
@@ -212,6 +213,7 @@ def _journal(place: Place, session: str, head: dict[str, str]) -> Iterator[Journ
         yield SharedJournal(journal)
     finally:
         journal.close()
+        keep(place.folder, session, journal.head)
 
 
 class SharedJournal:

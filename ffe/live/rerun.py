@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import cast
 
 from ffe.engine import Engine, EngineState, run
-from ffe.errors import RecordError
+from ffe.errors import RecordError, Tampered
 from ffe.live.setup import Setup, setup_of
 from ffe.model import Bars, Event, Ticket
 from ffe.records.chain import Line, day_files
 from ffe.records.encode import Json, Stamp, build, decode_event, encode_value
+from ffe.records.found import content
 from ffe.records.journal import LiveJournal
-from ffe.records.reader import lines
-from ffe.records.replay import Difference
+from ffe.records.reader import believed, lines
+from ffe.records.replay import Difference, text_of
 from ffe.research.code import code_version
 from ffe.research.rerun import Nowhere
 
@@ -33,7 +34,12 @@ class Span:
 
     @property
     def head(self) -> Object:
-        return dict(next(line.body for _, line in self.rows if line.kind == "head"))
+        for _, line in self.rows:
+            if line.kind == "head":
+                return dict(line.body)
+        raise Tampered(
+            f"journal/{self.rows[0][0]}: a session without its head. See what was changed: ffe decisions verify"
+        )
 
     @property
     def begins(self) -> tuple[str, int]:
@@ -51,12 +57,13 @@ def rerun(
     """None if a session (the newest, or the one whose name begins so), run again, gives the same bytes. strategy is
     where the user says that its code is."""
     span = span_of(root, session)
-    if span.head["code"] != code_version() and not other_code:
+    name, code = str(span.head.get("session")), span.head.get("code")
+    if code != code_version() and not other_code:
         raise RecordError(
-            f"{root}: this session was run by {span.head['code']}, this is {code_version()}: only the same code must "
+            f"{root}: this session was run by {code}, this is {code_version()}: only the same code must "
             "give the same bytes. Check out that version, and replay it there."
         )
-    setup = setup_of(root, str(span.head["session"]), span.head["head"], strategy, other_code)
+    setup = setup_of(root, name, span.head.get("head"), strategy, other_code)
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch)
         _copy_what_was_before(root, again, span)
@@ -70,10 +77,10 @@ def span_of(root: Path, session: str | None) -> Span:
     current: list[tuple[str, Line]] = []
     for where, line in lines(root):
         file = Path(where.rpartition(":")[0]).name
-        if line.kind in ("head", "checkpoint") and "strategy" in cast(Object, line.body.get("head") or {}):
-            current = spans.setdefault(str(line.body["session"]), [])
-        elif line.kind in ("head", "checkpoint"):
-            current = []  # a supervisor's
+        if line.kind in ("head", "checkpoint"):
+            head = line.body.get("head")
+            is_trading = isinstance(head, dict) and "strategy" in head
+            current = spans.setdefault(str(line.body.get("session")), []) if is_trading else []
         current.append((file, line))
     found = [name for name in spans if name.startswith(session or "")]
     if not found:
@@ -97,28 +104,36 @@ def _copy_what_was_before(root: Path, again: Path, span: Span) -> None:
 
 def _run(span: Span, again: Path, setup: Setup) -> None:
     head = span.head
-    engine = setup.engine(str(head["session"]))
-    primes = [cast(Bars, decode_event(line.body)) for line in span.of("prime")]
+    with believed(f"journal/{span.begins[0]}:{span.begins[1]}", again):
+        stamp = build(Stamp, head)
+        primes = [cast(Bars, decode_event(line.body)) for line in span.of("prime")]
+        resumed = span.of("resume")[0].body
+        state = state_of(resumed["state"])
+        sent = [build(Ticket, cast(Object, row)) for row in cast(list[Json], resumed["sent"])]
+        events: list[Event] = [decode_event(line.body) for line in span.of("event")]
+    engine = setup.engine(stamp.session)
     for event in primes:
         engine.prime(event)
-    resumed = span.of("resume")[0].body
-    restore(engine, resumed["state"], [build(Ticket, cast(Object, row)) for row in cast(list[Json], resumed["sent"])])
-    stamp = Stamp(*(str(head[name]) for name in ("session", "code", "config", "data")))
+    restore(engine, state, sent)
     journal = LiveJournal(again, stamp, cast(Object, head["head"]), lambda: encode_value(engine.save()))
     for event in primes:
         journal.prime(event, setup.opened)
     journal.resume(setup.opened, resumed["state"], resumed["sent"])
-    events: list[Event] = [decode_event(line.body) for line in span.of("event")]
     run(events, engine, Nowhere(), journal)
     journal.close()
 
 
-def restore(engine: Engine, state: Json, sent: Sequence[Ticket]) -> None:
+def state_of(state: Json) -> EngineState | None:
+    """What an earlier session left, if there was one."""
+    return None if state is None else build(EngineState, cast(Object, state))
+
+
+def restore(engine: Engine, state: EngineState | None, sent: Sequence[Ticket]) -> None:
     """Go on from what an earlier session left, if there was one."""
     if state is None:
         engine.doubt()
     else:
-        engine.restore(build(EngineState, cast(Object, state)), sent)
+        engine.restore(state, sent)
 
 
 def _compared(root: Path, again: Path, span: Span) -> Difference | None:
@@ -131,19 +146,20 @@ def _compared(root: Path, again: Path, span: Span) -> Difference | None:
         now = now if is_ended else now[: len(then)]
         for n, (a, b) in enumerate(zip_longest(then, now), numbers[0]):
             if a != b:
-                return Difference(file, n, _text(a), _text(b))
+                return Difference(file, n, _shown(a), _shown(b))
     return _decisions_compared(root / "decisions", again / "decisions", span)
 
 
-def _text(line: bytes | None) -> str | None:
-    return None if line is None else line.decode()
+def _shown(data: bytes | None) -> str | None:
+    return None if data is None else text_of(data)
 
 
 def _decisions_compared(then: Path, now: Path, span: Span) -> Difference | None:
-    rows = [row for line in span.of("step") for row in cast(list[Object], line.body["decisions"])]
-    named = {str(row["id"]) for row in rows}
+    with believed("journal", then.parent):
+        rows = [row for line in span.of("step") for row in cast(list[Object], line.body["decisions"])]
+        named = {str(row["id"]) for row in rows}
     for path in sorted(now.glob("*.json")):
-        before = then / path.name
-        if path.stem.partition("_")[2] in named and (not before.exists() or before.read_bytes() != path.read_bytes()):
-            return Difference(path.name, 1, before.read_text() if before.exists() else None, path.read_text())
+        before, after = content(then / path.name), path.read_bytes()
+        if path.stem.partition("_")[2] in named and before != after:
+            return Difference(path.name, 1, _shown(before), _shown(after))
     return None

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from ffe.config import Settings
 from ffe.engine import Engine
-from ffe.errors import RecordError
 from ffe.hours import Hours
 from ffe.model import DAY, Account, Currency, Instrument, InstrumentId, Nanos, Universe, Venue
 from ffe.records.encode import Json, Stamp, build, canonical, encode_value
+from ffe.records.reader import believed
 from ffe.research.code import code_of, code_version, versions
 from ffe.research.columns import Tailing
 from ffe.research.find import reference_of, with_parameters
+from ffe.research.rerun import settings_said
 from ffe.research.trust import Said, strategy_said
 from ffe.session import Session, session_id
 from ffe.strategy import Hears, Live, Strategy, warmup_of
@@ -88,25 +91,43 @@ class Setup:
         return Live(self.strategy.model_copy(deep=True))
 
 
+class _Head(BaseModel):
+    """A journal's head, as far as running it again needs it."""
+
+    source: str
+    source_sha256: str
+    versions: dict[str, str] = {}
+    parameters: dict[str, object]
+    traded: list[dict[str, Any]]
+    others: list[dict[str, Any]]
+    accounts: list[dict[str, Any]]
+    interval: Annotated[int, Field(gt=0, lt=2**63)]
+    opened: Annotated[int, Field(ge=0, lt=2**63)]
+    config: str
+    marks: dict[str, str] = {}
+
+
 def setup_of(records: Path, session: str, head: object, strategy: str | None, other_code: bool) -> Setup:
-    """What a journal's head says was set up; strategy is where the user says that its code is."""
-    if not isinstance(head, dict) or "traded" not in head:
-        raise RecordError("This session was none of trading, and cannot be run again. Name another.")
-    settings = Settings(**{**json.loads(str(head["config"])), "data_folder": records})
-    source, versions_then = str(head["source"]), cast(dict[str, str], head.get("versions", {}))
-    said = Said(records, session, source, str(head["source_sha256"]), versions_then)
+    """What a journal's head says was set up; strategy is where the user says that its code is. Tampered where it is no
+    head of a session of trading."""
+    with believed(f"the head of session {session}", records):
+        was = _Head.model_validate(head)
+        traded, others = _instruments(was.traded), _instruments(was.others)
+        accounts = tuple(build(Account, row) for row in was.accounts)
+    settings = settings_said(records, was.config, records)
+    said = Said(records, session, was.source, was.source_sha256, was.versions)
     return Setup(
-        with_parameters(strategy_said(said, strategy, other_code), cast(dict[str, object], head["parameters"])),
-        _instruments(head["traded"]),
-        _instruments(head["others"]),
-        tuple(build(Account, row) for row in head["accounts"]),
-        int(head["interval"]),
-        settings,
-        int(head["opened"]),
-        tuple((Venue(venue), str(mark)) for venue, mark in head.get("marks", {}).items()),
-        source,
+        strategy=with_parameters(strategy_said(said, strategy, other_code), was.parameters),
+        traded=traded,
+        others=others,
+        accounts=accounts,
+        interval=was.interval,
+        settings=settings,
+        opened=was.opened,
+        marks=tuple((Venue(venue), mark) for venue, mark in was.marks.items()),
+        source_said=was.source,
     )
 
 
-def _instruments(rows: Sequence[dict[str, Json]]) -> tuple[Instrument, ...]:
+def _instruments(rows: Sequence[Mapping[str, Json]]) -> tuple[Instrument, ...]:
     return tuple(build(Instrument, row) for row in rows)

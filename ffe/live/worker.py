@@ -35,7 +35,7 @@ from ffe.live.link import Link
 from ffe.live.logs import log_to
 from ffe.live.notices import Notices, NoticingJournal
 from ffe.live.recovery import Left
-from ffe.live.rerun import restore
+from ffe.live.rerun import restore, state_of
 from ffe.live.setup import Setup
 from ffe.live.task import Task
 from ffe.model import Act, InstrumentId, Nanos
@@ -159,7 +159,7 @@ def recovered(setup: Setup, session: str, left: Left, feed: PollFeed) -> tuple[E
         log.warning("%s: the past is not whole: %s. What needs it refuses.", series, what)
     for event in past.events:
         engine.prime(event)
-    restore(engine, left.state, left.sent)
+    restore(engine, state_of(left.state), left.sent)
     root, spare = setup.settings.data_folder, int(setup.settings.controls.free_mib * MIB)
     journal = LiveJournal(root, setup.stamp(), setup.head(), lambda: encode_value(engine.save()), spare=spare)
     for event in past.events:

@@ -35,7 +35,7 @@ def as_line(value: Json) -> Line:
     """The line that a parsed JSON value is; ValueError if it is none."""
     match value:
         case {"bars": int(bars), "body": {**body}, "kind": str(kind), "n": int(n), "prev": str(prev), **rest} if (
-            not rest
+            not rest and max(bars, n) < 2**63
         ):
             return Line(bars, cast(Mapping[str, Json], body), kind, n, prev)
     raise ValueError("not a line of a journal")

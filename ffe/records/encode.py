@@ -386,6 +386,19 @@ def _float(value: Json) -> float:
     return nan if value is None else float(cast(float, value))
 
 
+def _int(value: Json) -> int:
+    """A count or a time: what a machine's word holds."""
+    if not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise ValueError("not a whole number of 64 bits")
+    return value
+
+
+def _of(kind: type[T], value: Json) -> T:
+    if not isinstance(value, kind):
+        raise ValueError(f"not of the kind {kind.__name__}")
+    return value
+
+
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, Callable[[Json], Any]], ...]:
     hints = get_type_hints(kind)
@@ -407,6 +420,10 @@ def _reader(hint: Any) -> Callable[[Json], Any]:
         return _reader(hint.__supertype__)
     if hint is float:
         return _float
+    if hint is int:
+        return _int
+    if hint in (str, bool):
+        return lambda value: _of(hint, value)
     if isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields")):
         return lambda value: build(hint, _object(value))
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ffe.records.chain import Line
 
+MOST_BYTES = 1 << 30  # of one file of records
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -37,11 +39,12 @@ class Row:
 
 
 def content(path: Path) -> bytes | None:
-    """What a regular file holds; None where there is none: a folder, a link, or a pipe, on which a reader would wait
-    for ever."""
+    """What a regular file holds; None where there is none: a folder, a link, a pipe, on which a reader would wait for
+    ever, or one that is larger than any record."""
     with suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(file, "rb") as opened:
-            if stat.S_ISREG(os.fstat(file).st_mode):
-                return opened.read()
+            found = os.fstat(file)
+            if stat.S_ISREG(found.st_mode) and found.st_size <= MOST_BYTES:
+                return opened.read(MOST_BYTES)
     return None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +20,17 @@ from ffe.private import own_folder, state_folder, write_own
 log = logging.getLogger(__name__)
 
 
+SESSION = re.compile("[0-9a-f]{32}")
+
+
 def keep(records: Path, session: str, head: str) -> None:
     """The newest head of a folder and of a session; where it cannot be kept, nothing else is lost by it."""
     where = records.resolve()
+    said = os.fsencode(where).decode("utf-8", "backslashreplace")
     try:
         folder = own_folder(state_folder() / "heads")
-        for name in (_mark(where), session):
-            write_own(folder / name, f"{head}\n{where}\n")
+        for name in _names(where, [session]):
+            write_own(folder / name, f"{head}\n{said}\n")
     except (OSError, FfeError) as error:
         log.warning("The head of %s is not kept, so that a chain written anew will not be found: %s", records, error)
 
@@ -32,12 +38,13 @@ def keep(records: Path, session: str, head: str) -> None:
 def kept(records: Path, sessions: Iterable[str]) -> list[str]:
     """What the chain in a folder must hold: the folder's head, and those of the sessions that it says it holds."""
     found = []
-    for name in (_mark(records.resolve()), *sessions):
-        with suppress(OSError, UnicodeDecodeError, IndexError):
-            if Path(name).name == name:  # what a record names is no path
-                found.append((state_folder() / "heads" / name).read_text().splitlines()[0])
+    for name in _names(records.resolve(), sessions):
+        with suppress(OSError, FfeError, UnicodeDecodeError, IndexError):
+            found.append((state_folder() / "heads" / name).read_text().splitlines()[0])
     return list(dict.fromkeys(found))
 
 
-def _mark(where: Path) -> str:
-    return hashlib.sha256(str(where).encode()).hexdigest()
+def _names(where: Path, sessions: Iterable[str]) -> list[str]:
+    """The files of a folder's head and of its sessions'; what is no session's name, as a record may say, names none."""
+    mark = hashlib.sha256(os.fsencode(where)).hexdigest()
+    return [mark, *(session for session in sessions if SESSION.fullmatch(session))]

@@ -6,6 +6,7 @@ Reading trusts what it reads; `verify` is what says whether one may.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -15,7 +16,8 @@ from typing import cast
 import ffe.model as m
 from ffe.errors import RecordError, Tampered
 from ffe.records.chain import DECISIONS, Line, as_line, journal_files
-from ffe.records.encode import Stamp, decode_decision, decode_event, decode_outcomes, digest, loads
+from ffe.records.encode import Stamp, decode_decision, decode_event, decode_outcomes, loads
+from ffe.records.found import content
 
 REFUSING = (m.Status.REFUSED, m.Status.DATA_MISSING)
 
@@ -52,27 +54,27 @@ def lines(path: Path) -> Iterator[tuple[str, Line]]:
     """The journal, line by line, each with its place."""
     for file in journal_files(path):
         for where, text in texts(file):
-            try:
-                yield where, as_line(loads(text))
-            except ValueError as error:
-                raise Tampered(
-                    f"{where}: {error}. See what else was changed: ffe decisions verify --run {path}"
-                ) from None
+            with believed(where, path):
+                line = as_line(loads(text))
+            yield where, line
 
 
-def journal_hashes(path: Path) -> Iterator[str]:
-    """The hash of every line of the journal."""
-    for file in journal_files(path):
-        yield from (digest(text) for _, text in texts(file))
+@contextmanager
+def believed(where: str, path: Path) -> Iterator[None]:
+    """What is read within is a record, or Tampered says where it is none."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        said = str(error) if isinstance(error, ValueError) else f"not a record of this schema: {error!r}"
+        raise Tampered(f"{where}: {said}. See what else was changed: ffe decisions verify --run {path}") from None
 
 
 def records(path: Path) -> Iterator[Record]:
     """The decisions: of a run in the order in which they were taken, of a live root by day and id."""
     for where, text in _record_texts(path):
-        try:
-            yield Record(*decode_decision(text), where)
-        except ValueError as error:
-            raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify --run {path}") from None
+        with believed(where, path):
+            record = Record(*decode_decision(text), where)
+        yield record
 
 
 def _record_texts(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -80,7 +82,9 @@ def _record_texts(path: Path) -> Iterator[tuple[str, bytes]]:
     if not live.is_dir():
         yield from texts(path / DECISIONS)
     for file in sorted(live.glob("*.json")):
-        yield str(file), file.read_bytes()
+        if (data := content(file)) is None:
+            raise Tampered(f"{file}: no regular file. See what else was changed: ffe decisions verify --run {path}")
+        yield str(file), data
 
 
 def select(
@@ -115,11 +119,12 @@ def refusing_layers(decision: m.Decision) -> tuple[m.Layer, ...]:
 def aftermath(path: Path, decision: m.Decision) -> Aftermath:
     answers: list[m.Answer] = []
     outcomes: list[m.Outcome] = []
-    for _, line in lines(path):
-        if line.kind == "event" and decision.order and line.body.get("order") == decision.order:
-            answers.append(cast(m.Answer, decode_event(line.body)))
-        elif line.kind == "step":
-            outcomes += decode_outcomes(line.body)
+    for where, line in lines(path):
+        with believed(where, path):
+            if line.kind == "event" and decision.order and line.body.get("order") == decision.order:
+                answers.append(cast(m.Answer, decode_event(line.body)))
+            elif line.kind == "step":
+                outcomes += decode_outcomes(line.body)
     mine = tuple(outcome for outcome in outcomes if outcome.decision == decision.id)
     followers = tuple(r.decision.id for r in records(path) if r.decision.follows == decision.id)
     return Aftermath(tuple(answers), mine, followers)
@@ -142,7 +147,7 @@ def explain(record: Record, after: Aftermath) -> str:
         *_came_of_it(d, after),
         f"record    {record.where}, session {record.stamp.session}, code {record.stamp.code}",
     ]
-    return "\n".join(parts)
+    return "\n".join(part.replace("\n", "\\n") for part in parts)  # a reason is no further line
 
 
 def _asked(s: m.Signal) -> str:

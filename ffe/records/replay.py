@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
-
 from ffe.errors import RecordError, Tampered
 from ffe.model import Bars, Event, Quotes
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Line
+from ffe.records.claims import equity_of
 from ffe.records.encode import Json, decode_event, loads
-from ffe.records.reader import lines, texts
+from ffe.records.found import content
+from ffe.records.reader import believed, lines, texts
 
 CODE = ("code", "source_sha256", "versions", "prev", "sha256", "decisions_sha256")  # which code ran, and what hashes it
 
@@ -31,7 +31,8 @@ def events(path: Path, market: Iterator[Bars | Quotes], session: str | None = No
     bars = (event for event in market if isinstance(event, Bars))
     seen = 0
     for where, line in _event_lines(path, session):
-        event = _event(where, line)
+        with believed(where, path):
+            event = decode_event(line.body)
         for _ in range(line.bars - seen - isinstance(event, Bars)):
             if (bar := next(bars, None)) is None:
                 raise RecordError(
@@ -54,13 +55,6 @@ def _event_lines(path: Path, session: str | None) -> Iterator[tuple[str, Line]]:
             yield where, line
 
 
-def _event(where: str, line: Line) -> Event:
-    try:
-        return decode_event(line.body)
-    except ValueError as error:
-        raise Tampered(f"{where}: {error}. See what else was changed: ffe decisions verify") from None
-
-
 # ---------------------------------------------------------------- two runs
 
 
@@ -79,9 +73,16 @@ def compare(a: Path, b: Path, but_code: bool = False) -> Difference | None:
     for file in (JOURNAL, DECISIONS):
         pairs = zip_longest(texts(a / file), texts(b / file), fillvalue=None)
         for n, (left, right) in enumerate(pairs, 1):
-            if _said(left, but_code) != _said(right, but_code):
-                return Difference(file, n, left and left[1].decode(), right and right[1].decode())
+            with believed(f"{a / file}:{n}", a):
+                differ = _said(left, but_code) != _said(right, but_code)
+            if differ:
+                return Difference(file, n, left and text_of(left[1]), right and text_of(right[1]))
     return _compare_equity(a / EQUITY, b / EQUITY)
+
+
+def text_of(data: bytes) -> str:
+    """To show it, whatever its bytes are."""
+    return data.decode("utf-8", "backslashreplace")
 
 
 def _said(line: tuple[str, bytes] | None, but_code: bool) -> Json | bytes:
@@ -97,9 +98,13 @@ def _without_code(value: Json) -> Json:
 
 
 def _compare_equity(a: Path, b: Path) -> Difference | None:
-    if a.read_bytes() == b.read_bytes():
+    data = [content(path) or b"" for path in (a, b)]
+    if data[0] == data[1]:
         return None
-    pairs = zip_longest(*(np.load(path, allow_pickle=False).tolist() for path in (a, b)))
+    curves = [equity_of(each) for each in data]
+    if curves[0] is None:
+        raise Tampered(f"{a}: no curve of times and equity. See what else was changed: ffe decisions verify")
+    pairs = zip_longest(*(curve.tolist() for curve in curves if curve is not None))
     for n, (left, right) in enumerate(pairs, 1):
         if str(left) != str(right):  # by text, in which an unknown equity is one value
             return Difference(EQUITY, n, left and str(left), right and str(right))

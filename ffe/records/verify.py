@@ -24,12 +24,14 @@ from ffe.records.encode import Json, Stamp, canonical, decode_decision, digest, 
 from ffe.records.found import Finding, Row, content
 from ffe.records.journal import decision_file
 
-MISSING = "missing, or no regular file"  # in place of a hash
+MISSING = "missing, or no regular file of at most 1 GiB"  # in place of a hash
+LIVE_FOLDERS = ("journal", "decisions")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """sessions are those whose heads stand in the journal, hashes those of its lines."""
+    """sessions are those whose heads stand in the journal, hashes those of its lines, each with its place in the whole
+    journal; anchored is the place of the last that was kept elsewhere, 0 where none was."""
 
     path: Path
     lines: int
@@ -37,7 +39,8 @@ class Report:
     last: Row
     findings: tuple[Finding, ...]
     sessions: tuple[str, ...]
-    hashes: frozenset[str]
+    hashes: Mapping[str, int]
+    anchored: int = 0
 
     @property
     def head(self) -> str:
@@ -61,16 +64,36 @@ class Named:
 
 
 def verify(path: Path, anchors: Sequence[str] = ()) -> Report:
-    """Check the folder of a run or the root of an account: tampering is in the report, only a wrong path raises.
-    anchors are heads that were kept elsewhere, each of which the chain must hold."""
-    is_run = not ((path / "journal").is_dir() or (path / "decisions").is_dir())
-    if is_run and not any(os.path.lexists(path / name) for name in (JOURNAL, DECISIONS, EQUITY)):
+    """Check the folder of a run or the root of an account, and what it says of itself: tampering is in the report, only
+    a wrong path raises. anchors are heads that were kept elsewhere, each of which the chain must hold."""
+    is_run, rows, held, findings = _checked(path)
+    return _reported(path, rows, held, [*findings, *claim_findings(path, rows, held, is_run)], anchors)
+
+
+def chained(path: Path, anchors: Sequence[str] = ()) -> Report:
+    """The same of the files and their hashes alone, whatever their text says of itself."""
+    _, rows, held, findings = _checked(path)
+    return _reported(path, rows, held, findings, anchors)
+
+
+def _checked(path: Path) -> tuple[bool, list[Row], list[Row], list[Finding]]:
+    is_run = not any((path / name).is_dir() for name in LIVE_FOLDERS)
+    of_run = [name for name in (JOURNAL, DECISIONS, EQUITY) if os.path.lexists(path / name)]
+    if is_run and not of_run:
         raise RecordError(f"{path}: no records here. Give the folder of a run, or the root of a live account")
-    rows, held, findings = _check_run(path) if is_run else _check_live(path)
-    findings += claim_findings(path, rows, held, is_run)
-    hashes = frozenset(row.hash for row in rows)
+    if is_run:
+        return True, *_check_run(path)
+    rows, held, findings = _check_live(path)
+    mixed = [Finding(name, 0, "a run's file in the root of a live account: inserted") for name in of_run]
+    return False, rows, held, [*findings, *mixed]
+
+
+def _reported(
+    path: Path, rows: Sequence[Row], held: Sequence[Row], findings: Sequence[Finding], anchors: Sequence[str]
+) -> Report:
+    lines = {row.hash: n for n, row in enumerate(rows, 1)}
     last = rows[-1] if rows else Row(JOURNAL, 0, b"", ORIGIN)
-    return anchored(Report(path, len(rows), len(held), last, tuple(findings), sessions_of(rows), hashes), anchors)
+    return anchored(Report(path, len(rows), len(held), last, tuple(findings), sessions_of(rows), lines), anchors)
 
 
 def anchored(report: Report, anchors: Sequence[str]) -> Report:
@@ -84,7 +107,8 @@ def anchored(report: Report, anchors: Sequence[str]) -> Report:
         for anchor in anchors
         if anchor not in report.hashes
     ]
-    return replace(report, findings=(*report.findings, *lost))
+    held = max((report.hashes[anchor] for anchor in anchors if anchor in report.hashes), default=0)
+    return replace(report, findings=(*report.findings, *lost), anchored=max(report.anchored, held))
 
 
 def sessions_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -186,6 +210,8 @@ def _check_run(path: Path) -> tuple[list[Row], list[Row], list[Finding]]:
     odd = [Finding(EQUITY, 0, MISSING)] if is_odd else []
     named = [replace(each, file=DECISIONS, line=n) for n, each in enumerate(_named(rows), 1)]
     records = [*_record_findings(named, held), *_order_findings(named, held)]
+    if rows and rows[-1].line is not None and rows[-1].line.kind == "end":  # nothing is written behind it
+        torn = [replace(each, torn=False) for each in torn]
     return rows, held, [*_chain_findings(rows), *torn, *records, *half, *odd, *_end_findings(path, rows, len(held))]
 
 

@@ -3,13 +3,12 @@ nowhere."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ffe.config import Settings
 from ffe.data.barset import BarSet
@@ -53,12 +52,15 @@ def rerun(folder: Path, plan: Plan, other_code: bool = False) -> Difference | No
         return compare(folder, again, other_code)
 
 
+Time = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class _Series(BaseModel):
     symbol: str
     venue: str
-    interval: int
-    first: int
-    last: int
+    interval: Annotated[int, Field(gt=0, lt=2**63)]
+    first: Time
+    last: Time
     bars: int
 
 
@@ -67,7 +69,7 @@ class _Run(BaseModel):
     source_sha256: str
     versions: dict[str, str] = {}
     parameters: dict[str, object]
-    start: int
+    start: Time
     series: list[_Series]
     world: str
     config: str
@@ -118,7 +120,7 @@ def plan_of(folder: Path, data_folder: Path, other_code: bool = False, strategy:
             f"{folder} was run by {head.code}, this is {code_version()}: only the same code must give the same bytes. "
             "Compare all the same with --other-code."
         )
-    settings = _settings(folder, was.config, data_folder)
+    settings = settings_said(folder, was.config, data_folder)
     bars = _bars(was.series, settings)
     if bars.fingerprint() != head.data:
         raise RecordError(
@@ -132,9 +134,13 @@ def plan_of(folder: Path, data_folder: Path, other_code: bool = False, strategy:
     return Plan(chosen, bars, settings, was.start, World(), was.world, session, was.source)
 
 
-def _settings(folder: Path, config: str, data_folder: Path) -> Settings:
+def settings_said(folder: Path, config: str, data_folder: Path) -> Settings:
+    """A record's own settings; RecordError where they are none of this version."""
     try:
-        return Settings(**{**json.loads(config), "data_folder": data_folder})
+        said = loads(config)
+        if not isinstance(said, dict) or any(name.startswith("_") for name in said):
+            raise ValueError("no table of settings")
+        return Settings(**{**cast(Any, said), "data_folder": data_folder})
     except ValueError as error:
         raise RecordError(
             f"{folder}: these settings are not this version's: {_said(error)}. Replay it with the version that ran it."

@@ -31,7 +31,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(shown(title), total=None)
         try:
             yield lambda done, total: progress.update(task, completed=done, total=total)
         except FfeError:

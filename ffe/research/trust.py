@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ffe.errors import RecordError
 from ffe.records.kept import kept
-from ffe.records.reader import journal_hashes
+from ffe.records.verify import verify
 from ffe.research.code import versions
-from ffe.research.find import code_named, strategy_of
+from ffe.research.find import code_named, file_named, strategy_of
 from ffe.strategy import Strategy
 
 
@@ -30,10 +30,10 @@ class Said:
 
 def strategy_said(said: Said, given: str | None = None, other_code: bool = False) -> type[Strategy]:
     """given is where the user says that the strategy is. RecordError where it may not be run, or is other code."""
-    if given is None and not _is_own(said):
+    if given is None and (why := _objection(said)):
         raise RecordError(
-            f"{said.records} was not made here, as far as is known: to run it again is to run the code that it names. "
-            f"Look at that code, and say where it is: ffe replay {said.records} --strategy {said.source}"
+            f"{said.records} {why}: to run it again is to run the code that it names. Look at that code, and say where "
+            f"it is: ffe replay {said.records} --strategy {said.source}"
         )
     reference = given or said.source
     if not other_code:
@@ -41,14 +41,19 @@ def strategy_said(said: Said, given: str | None = None, other_code: bool = False
     return strategy_of(reference)
 
 
-def _is_own(said: Said) -> bool:
-    """Whether a head of it was kept when it was made, and nothing in it was written anew. What lies among the records
-    came with them."""
-    place = Path(said.source.rpartition(":")[0])
-    if place.suffix == ".py" and place.resolve().is_relative_to(said.records.resolve()):
-        return False
+def _objection(said: Said) -> str:
+    """Why what a record names is not run unasked: a head must have been kept when it was made, and its journal lead
+    there from the first line. What lies among the records came with them."""
+    file = file_named(said.source)
+    if file is not None and file.resolve().is_relative_to(said.records.resolve()):
+        return "names code that lies among its own records"
     heads = kept(said.records, [said.session])
-    return bool(heads) and set(heads) <= set(journal_hashes(said.records))
+    if not heads:
+        return "was not made here, as far as is known"
+    changed = [found for found in verify(said.records, heads).findings if found.file.startswith("journal")]
+    if any(not found.torn for found in changed):
+        return f"is not what was written here (ffe decisions verify --run {said.records} says where)"
+    return ""
 
 
 def _refuse_other_code(said: Said, reference: str) -> None:

@@ -25,6 +25,7 @@ from ffe.live.task import Task
 from ffe.model import SECOND, Change, Nanos, Quotes, Role, Step, Venue
 from ffe.records.encode import Stamp, encode_value
 from ffe.records.journal import LiveJournal
+from ffe.records.kept import kept
 from ffe.records.verify import verify
 from tests.live.closing_stage import AtBinance, at_binance, head_of, stamp_of
 from tests.story.scene import buy
@@ -153,7 +154,9 @@ def test_closings_orders_are_known_to_the_next_recovery(binance: Binance, tmp_pa
         assert [ticket.role for ticket in sent] == [Role.EXIT, Role.PROTECT, Role.EXIT]
         posted = [r.params["newClientOrderId"] for r in folder.venue.requests if r.endpoint == "order"
                   and r.method == "POST"][-3:]  # fmt: skip
-        assert [ticket.id for ticket in sent] == posted and verify(folder.data).is_good
+        assert [ticket.id for ticket in sent] == posted
+        report = verify(folder.data)
+        assert report.is_good and kept(folder.data, []) == [report.head]  # after a kill nobody else keeps one
         assert left_in(folder.data).session and len(left_in(folder.data).trades()) == 1
 
 

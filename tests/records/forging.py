@@ -58,7 +58,7 @@ class Forged:
         name = session or session_id(head["code"], head["data"], canonical(head["head"]))
         head["session"] = name
         for body in self.of("checkpoint"):
-            body["session"] = name
+            body |= {"session": name, "head": head["head"]}
         ids = {id: Session(name, 0).decision(decision["sequence"]) for id, decision in self.decisions.items()}
         for body in self.of("step"):
             body["decisions"] = [{**row, "id": ids[row["id"]]} for row in body["decisions"]]

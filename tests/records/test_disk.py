@@ -23,7 +23,7 @@ from ffe.ports import Written
 from ffe.records.disk import Disk, SyncFailed
 from ffe.records.encode import encode_decision, utf8
 from ffe.records.journal import decision_file
-from ffe.records.verify import verify
+from ffe.records.verify import chained as verify
 from tests.records.values import (
     DAY,
     STAMP,

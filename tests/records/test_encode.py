@@ -26,6 +26,7 @@ from ffe.records.encode import (
 from tests.records.values import JUDGEMENT, STAMP, closing, decision, filled
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))  # more is no count and no time
 number = st.floats(allow_infinity=False)
 maybe = st.none() | finite
 

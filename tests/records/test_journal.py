@@ -18,7 +18,7 @@ from ffe.ports import Journal, Written
 from ffe.records.chain import ORIGIN
 from ffe.records.encode import digest
 from ffe.records.journal import RunJournal
-from ffe.records.verify import verify
+from ffe.records.verify import chained as verify
 from tests.records.values import (
     DAY,
     STAMP,

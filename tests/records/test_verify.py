@@ -11,7 +11,7 @@ import pytest
 
 from ffe.errors import RecordError
 from ffe.records.encode import canonical, digest
-from ffe.records.verify import verify
+from ffe.records.verify import chained as verify
 from tests.records.values import (
     DAY,
     START,

@@ -7,7 +7,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,14 @@ from typer.testing import CliRunner
 
 import ffe
 from ffe.cli import app
+from ffe.errors import FfeError
 from ffe.model import DAY, HOUR
 from ffe.records.encode import Stamp, canonical
 from ffe.records.journal import LiveJournal
 from ffe.records.kept import keep, kept
-from ffe.records.verify import verify
+from ffe.records.reader import aftermath, explain, records
+from ffe.records.verify import Report, verify
+from ffe.research.rerun import plan_of, rerun
 from ffe.session import Session, session_id
 from strategies.ma_cross import MaCross
 from tests.parity.test_wake import coins
@@ -195,7 +200,35 @@ def of_many_rows(forged: Forged, place: Path) -> None:
     forged.curve = lambda: b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head  # type: ignore[method-assign]
 
 
+def head_without(key: str) -> Forge:
+    def forge(forged: Forged, place: Path) -> None:
+        del forged.head["head"][key]
+
+    return forge
+
+
+def head_out(forged: Forged, place: Path) -> None:
+    gone = forged.head
+    forged.cut(lambda line: line["body"] is gone)
+
+
+def decisions_say(**changes: object) -> Forge:
+    """Every one: if each says the same, none stands out."""
+
+    def forge(forged: Forged, place: Path) -> None:
+        for decision in forged.decisions.values():
+            decision.update(changes)
+
+    return forge
+
+
 FOUND_WITHOUT: dict[str, Forge] = {
+    "what was run": head_without("strategy"),
+    "the head": head_out,
+    "the decisions' session": decisions_say(session="0" * 32),
+    "the decisions' code": decisions_say(code="1.0+0"),
+    "the decisions' settings": decisions_say(config="0" * 64),
+    "the decisions' data": decisions_say(data="0" * 64),
     "equity a straight line": straight,
     "settings": config_alone,
     "settings and their hash": head_says(config="{}"),
@@ -238,6 +271,12 @@ FOUND_BY_THE_HEAD: dict[str, Forge] = {
 }
 
 
+def is_lost(place: Path, report: Report) -> bool:
+    """Whether the kept head is missed, whatever else was found."""
+    anchored = verify(place, kept(place, report.sessions))
+    return not anchored.is_good and any("kept elsewhere" in finding.wrong for finding in anchored.findings)
+
+
 @pytest.mark.parametrize("name", [*FOUND_WITHOUT, *FOUND_BY_THE_HEAD])
 def test_forged_run_is_found(run: Path, tmp_path: Path, name: str) -> None:
     place = copied(run, tmp_path)
@@ -246,7 +285,7 @@ def test_forged_run_is_found(run: Path, tmp_path: Path, name: str) -> None:
     write_run(place, forged)
     report = verify(place)
     assert report.is_good is (name in FOUND_BY_THE_HEAD), report.findings
-    assert not verify(place, kept(place, report.sessions)).is_good
+    assert is_lost(place, report)
 
 
 def test_forger_who_changes_nothing_leaves_a_run_as_it_was(run: Path, tmp_path: Path) -> None:
@@ -279,6 +318,72 @@ def test_run_with_something_else_in_place_of_a_file_is_found(run: Path, tmp_path
             (place / name).symlink_to("/dev/zero")
     report = verify(place)
     assert any(finding.file == name and "no regular file" in finding.wrong for finding in report.findings)
+
+
+def test_file_that_is_larger_than_any_record_is_not_read(run: Path, tmp_path: Path) -> None:
+    place = copied(run, tmp_path)
+    os.truncate(place / "decisions.jsonl", 1 << 40)
+    assert any("at most 1 GiB" in finding.wrong for finding in verify(place).findings)
+
+
+@pytest.mark.parametrize("name", ["journal", "decisions"])
+def test_empty_folder_does_not_make_a_run_an_account(run: Path, tmp_path: Path, name: str) -> None:
+    """Nothing of the run was looked at then: "0 lines, intact as far as it goes"."""
+    place = copied(run, tmp_path)
+    (place / name).mkdir()
+    found = {(each.file, each.wrong) for each in verify(place).findings}
+    for file in ("journal.jsonl", "decisions.jsonl", "equity.npy"):
+        assert (file, "a run's file in the root of a live account: inserted") in found
+
+
+def test_line_behind_the_end_of_a_run_is_no_crash(run: Path, tmp_path: Path) -> None:
+    place = copied(run, tmp_path)
+    with (place / "journal.jsonl").open("ab") as file:
+        file.write(b'{"half": ')
+    assert not verify(place).is_good
+
+
+ODD = (
+    [], {}, None, True, 1.5, "\0", "\ud800", "a" * 5_000, 10**30, -(10**30), 10**4_290, "../../etc", [[]], "1e999",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short")
+    strategy = MaCross(fast=2, slow=3, confidence=85)
+    return ffe.backtest(strategy, coins(bars=60), ffe.load_settings(), records=folder).folder
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_value_of_another_kind_anywhere_is_told_or_harmless(short: Path, tmp_path: Path, odd: object) -> None:
+    """No traceback: from `verify`, from what reads a run, nor from what runs it again."""
+    place = copied(short, tmp_path)
+    whole = read_run(place)
+    event, end = whole.of("event")[0], whole.of("end")[0]
+    parts = [*islice(whole.decisions.values(), 1), whole.steps()[0], whole.head, whole.head["head"], event, end]
+    for part in [*parts, whole.lines[0], whole.lines[3]]:
+        for key in list(part):
+            before, part[key] = part[key], odd
+            try:
+                write_run(place, whole)
+            except (AttributeError, KeyError, TypeError):  # what the forger mends has to be there
+                continue
+            finally:
+                part[key] = before
+            verify(place, kept(place, verify(place).sessions))
+            for read in (told, run_again):
+                with suppress(FfeError):
+                    read(place)
+
+
+def told(place: Path) -> str:
+    first = next(records(place))
+    return explain(first, aftermath(place, first.decision))
+
+
+def run_again(place: Path) -> object:
+    return rerun(place, plan_of(place, place.parent, True, "strategies/ma_cross.py:MaCross"), True)
 
 
 def test_run_that_was_renamed_is_told(run: Path, tmp_path: Path) -> None:
@@ -360,7 +465,29 @@ def live_backdated(forged: Forged, place: Path) -> None:
         body["time"] -= HOUR
 
 
+def checkpoint_says(**changes: object) -> Forge:
+    return lambda forged, place: forged.of("checkpoint")[-1].update(changes)
+
+
+def head_of_a_closing(forged: Forged, place: Path) -> None:
+    """A supervisor's closing says no more."""
+    forged.head["head"] = {"closes": "another"}
+
+
+def end_says(n: int) -> Forge:
+    return lambda forged, place: forged.of("end")[-1].update(decisions=n)
+
+
 LIVE_FOUND_WITHOUT: dict[str, Forge] = {
+    "what was run": head_without("strategy"),
+    "a session called a closing": head_of_a_closing,
+    "a step in the middle cut": one_step_out(4),
+    "last step cut": one_step_out(-1),
+    "count of the decisions": end_says(3),
+    "a day's session": checkpoint_says(session="0" * 32),
+    "a day's head": checkpoint_says(head={"strategy": "Another"}),
+    "the decisions' session": decisions_say(session="0" * 32),
+    "the decisions' code": decisions_say(code="1.0+0"),
     "half the last day cut, and the decisions left": last_lines_cut,
     "settings": head_says(config="{ }"),
     "account": head_says(marks={"oanda": "0"}),
@@ -392,7 +519,7 @@ def test_forged_live_journal_is_found(tmp_path: Path, name: str) -> None:
     write_live(place, forged)
     report = verify(place)
     assert report.is_good is (name in LIVE_FOUND_BY_THE_HEAD), report.findings
-    assert not verify(place, kept(place, report.sessions)).is_good
+    assert is_lost(place, report)
 
 
 def test_forger_who_changes_nothing_leaves_a_live_journal_as_it_was(tmp_path: Path) -> None:

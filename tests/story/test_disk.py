@@ -15,7 +15,7 @@ from ffe.records.disk import Disk
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
 from ffe.records.reader import records
-from ffe.records.verify import verify
+from ffe.records.verify import chained as verify
 from ffe.risk.guard import TradingState
 from tests.story.scene import BTC, ETH, SOL, START, Scene, Told, buy, leave
 

@@ -27,7 +27,7 @@ from ffe.model import (
 from ffe.records.encode import Stamp
 from ffe.records.journal import LiveJournal
 from ffe.records.replay import events
-from ffe.records.verify import verify
+from ffe.records.verify import chained as verify
 from ffe.risk.guard import TradingState
 from tests.story.scene import ADA, BTC, COINS, ETH, SOL, START, USD, Moment, Scene, buy, with_rules
 
