@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import io
 import logging
+from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis.strategies import text
 from rich.console import Console
+from typer.testing import CliRunner
 
+from ffe.cli import app
+from ffe.config import load_settings
+from ffe.data.cache import Cache
 from ffe.live.logs import Plain
 from ffe.live.show import show_status
 from ffe.plain import plain, shown
+from ffe.research.show import progress_bar
+from tests.data.values import BTC, series
 
 ODD = [
     "\x1b]0;owned\x07",
@@ -64,6 +72,27 @@ def test_status_shows_whatever_venues_and_strategies_are_called(said: str, capsy
     )
     said_back = capsys.readouterr().out
     assert all(c.isprintable() or c == "\n" for c in said_back) and plain(said, "") in said_back
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_list_of_the_cache_shows_whatever_a_series_is_called(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    cache = Cache(load_settings().cache_path)
+    cache.put(series(BTC, "2024-01-01", 3))
+    with duckdb.connect(str(cache.path)) as con:
+        con.execute("UPDATE bars SET symbol = ?, venue = ?", [said, said])
+    result = CliRunner().invoke(app, ["data", "list"])
+    assert result.exit_code == 0 and all(c.isprintable() or c == "\n" for c in result.output)
+    assert result.output.count(plain(said, "")) == 2
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_progress_shows_whatever_is_loaded(said: str) -> None:
+    with progress_bar(said) as told:
+        told(1, 2)
 
 
 def test_line_in_a_message_does_not_pass_for_a_message_of_its_own() -> None:

@@ -20,6 +20,7 @@ from ffe.records.found import content
 from ffe.records.journal import LiveJournal
 from ffe.records.reader import believed, lines
 from ffe.records.replay import Difference, text_of
+from ffe.records.verify import is_journal_whole
 from ffe.research.code import code_version
 from ffe.research.rerun import Nowhere
 
@@ -62,6 +63,10 @@ def rerun(
         raise RecordError(
             f"{root}: this session was run by {code}, this is {code_version()}: only the same code must "
             "give the same bytes. Check out that version, and replay it there."
+        )
+    if not is_journal_whole(root):
+        raise Tampered(
+            f"{root}: the journal is not what was written. See what was changed: ffe decisions verify --run {root}"
         )
     setup = setup_of(root, name, span.head.get("head"), strategy, other_code)
     with tempfile.TemporaryDirectory() as scratch:

@@ -76,6 +76,12 @@ def chained(path: Path, anchors: Sequence[str] = ()) -> Report:
     return _reported(path, rows, held, findings, anchors)
 
 
+def is_journal_whole(path: Path, anchors: Sequence[str] = ()) -> bool:
+    """Whether the journal is what was written, decisions and curve aside: what is run again follows from it alone."""
+    findings = verify(path, anchors).findings
+    return all(found.torn for found in findings if found.file.startswith("journal"))
+
+
 def _checked(path: Path) -> tuple[bool, list[Row], list[Row], list[Finding]]:
     is_run = not any((path / name).is_dir() for name in LIVE_FOLDERS)
     of_run = [name for name in (JOURNAL, DECISIONS, EQUITY) if os.path.lexists(path / name)]

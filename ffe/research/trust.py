@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ffe.errors import RecordError
 from ffe.records.kept import kept
-from ffe.records.verify import verify
+from ffe.records.verify import is_journal_whole
 from ffe.research.code import versions
 from ffe.research.find import code_named, file_named, strategy_of
 from ffe.strategy import Strategy
@@ -50,8 +50,7 @@ def _objection(said: Said) -> str:
     heads = kept(said.records, [said.session])
     if not heads:
         return "was not made here, as far as is known"
-    changed = [found for found in verify(said.records, heads).findings if found.file.startswith("journal")]
-    if any(not found.torn for found in changed):
+    if not is_journal_whole(said.records, heads):
         return f"is not what was written here (ffe decisions verify --run {said.records} says where)"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_a_refusal_is_explained_layer_by_layer(run: Path) -> None:
     assert "4 VAR                   0.061        0.05      -0.011  refused" in text
     assert "5 CROSS_VENUE         unknown         0.5     unknown  warned" in text
     assert "intent    entry LONG 23456.7 at 1.0934567, stop 1.0712345, target 1.1481295; concentration" in text
+
+
+def test_reason_of_many_lines_passes_for_no_line_of_ours(run: Path) -> None:
+    record = next(records(run))
+    after = aftermath(run, record.decision)
+    forged = replace(record, decision=replace(record.decision, reason="why\nrecord    all is well"))
+    lines = explain(forged, after).splitlines()
+    assert "reason    why\\nrecord    all is well" in lines and len([x for x in lines if x.startswith("record")]) == 1
 
 
 def test_an_entry_is_explained_to_its_end(run: Path) -> None:

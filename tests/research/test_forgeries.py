@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 import ffe
 from ffe.cli import app
 from ffe.errors import FfeError
-from ffe.model import DAY, HOUR
-from ffe.records.encode import Stamp, canonical
+from ffe.live.rerun import rerun as session_rerun
+from ffe.model import DAY, HOUR, Account, AccountKind, Currency
+from ffe.records.encode import Stamp, canonical, encode_value
 from ffe.records.journal import LiveJournal
 from ffe.records.kept import keep, kept
 from ffe.records.reader import aftermath, explain, records
@@ -32,6 +33,7 @@ from tests.parity.test_wake import coins
 from tests.records import values
 from tests.records.forging import Forged, read_live, read_run, write_live, write_run
 from tests.records.values import QuickDisk, checkpoint, story
+from tests.risk.values import forex
 
 pytestmark = pytest.mark.slow
 
@@ -520,6 +522,43 @@ def test_forged_live_journal_is_found(tmp_path: Path, name: str) -> None:
     report = verify(place)
     assert report.is_good is (name in LIVE_FOUND_BY_THE_HEAD), report.findings
     assert is_lost(place, report)
+
+
+FULL = {
+    **HEAD, "source": "strategies/ma_cross.py:MaCross", "source_sha256": "0", "versions": {}, "parameters": {},
+    "traded": [encode_value(forex("EUR", "USD"))], "others": [], "currency": "USD", "interval": HOUR,
+    "opened": values.START,
+    "accounts": [encode_value(Account(values.OANDA, AccountKind.MARGIN, Currency("USD")))],
+    "config": ffe.load_settings().as_json(),
+}  # fmt: skip
+
+
+def session_again(place: Path) -> object:
+    return session_rerun(place, other_code=True, strategy="strategies/ma_cross.py:MaCross")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_value_of_another_kind_anywhere_in_a_live_journal_is_told_or_harmless(tmp_path: Path, odd: object) -> None:
+    place = live(tmp_path / "data")
+    whole = read_live(place)
+    whole.head["head"] = FULL
+    lines = next(iter(whole.days.values()))
+    resumed = {"bars": 0, "body": {"sent": [], "state": None}, "kind": "resume"}
+    lines.insert(2, resumed)
+    parts = [*islice(whole.decisions.values(), 1), whole.steps()[0], whole.head, whole.head["head"], whole.of("end")[0]]
+    for part in [*parts, resumed["body"], whole.of("event")[0], whole.of("checkpoint")[-1], lines[0]]:
+        for key in list(part):
+            before, part[key] = part[key], odd
+            try:
+                write_live(place, whole)
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):  # the forger's own
+                continue
+            finally:
+                part[key] = before
+            verify(place, kept(place, verify(place).sessions))
+            for read in (told, session_again):
+                with suppress(FfeError):
+                    read(place)
 
 
 def test_forger_who_changes_nothing_leaves_a_live_journal_as_it_was(tmp_path: Path) -> None:
