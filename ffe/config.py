@@ -380,7 +380,7 @@ def _look_at_env_file() -> None:
     except OSError:
         return
     if found.st_uid not in (os.getuid(), 0):
-        raise ConfigError(".env belongs to another user, and would say which account is traded. Write your own.")
+        raise ConfigError(".env belongs to another user, and would say what is traded and where. Write your own.")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(".env can be read by others, or written: chmod 600 .env")
 
@@ -468,7 +468,9 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _environment() -> dict[str, object]:
-    """What FFE_… variables say, of `.env` and over it of the environment; what else stands there is not ours."""
+    """What FFE_… variables say, of `.env` and over it of the environment; what else stands there is not ours. Whoever
+    could write there would choose the data folder, and so what an emergency stop stops."""
+    _look_at_env_file()
     try:
         found = _merged(DotEnvSettingsSource(Settings, env_file=".env")(), EnvSettingsSource(Settings)())
     except UnicodeDecodeError:

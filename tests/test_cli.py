@@ -353,6 +353,9 @@ def test_the_environment_goes_over_dotenv_and_dotenv_over_the_file(
     (home / "ffe.toml").write_text("[gate]\nvar_ratio = 0.01\ndrawdown_ratio = 0.01\nleverage_ratio = 1.5\n")
     (home / ".env").write_text("FFE_GATE__VAR_RATIO=0.02\nFFE_GATE__DRAWDOWN_RATIO=0.02\nCOINBASE_API_KEY=secret\n")
     monkeypatch.setenv("FFE_GATE__VAR_RATIO", "0.03")
+    (home / ".env").chmod(0o666)  # whoever writes there says where records, and the latch, are
+    assert_clear(ffe("config"), "ConfigError", ".env can be read by others, or written: chmod 600 .env")
+    (home / ".env").chmod(0o600)
     shown = ffe("config").out
     assert '"var_ratio": 0.03' in shown
     assert '"drawdown_ratio": 0.02' in shown

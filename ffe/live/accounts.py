@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +106,30 @@ def permit_of(folder: Path, accounts: Sequence[Known]) -> Permit:
 def permit_found(folder: Path) -> Permit:
     """The permit of the accounts that write to a folder, for whoever knows nothing but the folder."""
     here = folder.resolve()
-    found = [Known(path.name) for path in sorted(state_folder().glob(ANY_MARK)) if path.is_dir()]
-    return permit_of(folder, [account for account in found if account.may_write_to(here)])
+    return permit_of(folder, [account for account in _all_known() if account.may_write_to(here)])
+
+
+def moved_from(folder: Path) -> list[Path]:
+    """The folders from which accounts are traded that were traded from this one before."""
+    here, found = folder.resolve(), set[Path]()
+    for account in _all_known():
+        with suppress(ConfigError):
+            newest = account.data_folder()
+            if newest not in (None, here) and account.data_folder(JOURNAL_BEFORE) == here:
+                found.add(newest)
+    return sorted(found)
+
+
+def _all_known() -> list[Known]:
+    """Every account of this user's; one that cannot be looked at is one."""
+    return [Known(path.name) for path in sorted(state_folder().glob(ANY_MARK)) if _may_be_folder(path)]
+
+
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
 
 
 def is_stopped(accounts: Sequence[Known]) -> bool:

@@ -13,24 +13,26 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ffe.config import Settings
-from ffe.errors import ConfigError
+from ffe.errors import ConfigError, NotWritable
 from ffe.hours import interval_of, stamp
 from ffe.live.connect import Connector
 from ffe.live.task import Task
 from ffe.model import HOUR, Nanos, Venue
-from ffe.private import own_folder, state_folder
+from ffe.private import own_folder, state_folder, write_own
 from ffe.records.encode import canonical, utf8
 from ffe.research.code import code_version, versions
 from ffe.research.find import code_named
 
 LASTS: Nanos = 24 * HOUR
 UNSIGNED = ""
+KEY, KEY_BYTES = "arming.key", 64
 
 
 class Trades(BaseModel):
@@ -135,6 +137,8 @@ def arm(path: Path, task: Task, connectors: Sequence[Connector], now: Nanos) -> 
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise ConfigError(f"{path} exists: remove it, and arm again.") from None
+    except OSError as error:
+        raise NotWritable(f"{path}: {error.strerror}. Name a file in a folder you can write to.") from None
     with os.fdopen(file, "w") as out:
         out.write(armed.model_dump_json(indent=2))
     return armed
@@ -162,15 +166,21 @@ def _signature(armed: Arming) -> str:
 
 
 def _key() -> bytes:
-    """Made when it is first needed."""
-    path = own_folder(state_folder()) / "arming.key"
+    """Made when it is first needed, whole or not at all."""
+    path = own_folder(state_folder()) / KEY
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(file, "wb") as out:
-        out.write(secrets.token_hex(32).encode())
-    return path.read_bytes()
+        if not path.exists():
+            beside = path.with_name(f".{KEY}.{os.getpid()}")
+            write_own(beside, secrets.token_hex(KEY_BYTES // 2))
+            with suppress(FileExistsError):  # another process was first
+                path.hardlink_to(beside)
+            beside.unlink()
+        key = path.read_bytes()
+    except OSError as error:
+        raise NotWritable(f"{path}: {error.strerror}. Nothing can be signed without it.") from None
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{path} is no key: it was cut short. Remove it, and arm again.")
+    return key
 
 
 def _not_the_id(connectors: Sequence[Connector]) -> str:

@@ -13,7 +13,7 @@ from ffe.config import Settings
 from ffe.errors import FfeError
 from ffe.hours import stamp
 from ffe.live import control
-from ffe.live.accounts import permit_found
+from ffe.live.accounts import moved_from, permit_found
 from ffe.live.link import Said
 from ffe.live.oversight import LATCHED
 from ffe.live.process import kill_noted
@@ -96,6 +96,7 @@ def force(settings: Settings, say: Say) -> bool:
     from ffe.live.closing import Place, close_all
 
     with _alone(folder, say):
+        is_latched &= _is_still_latched(folder, say)
         report = close_all(Place(folder, Task.kept(folder).at(settings)), say)
     say("\n".join(report.lines))
     return is_latched and report.is_good
@@ -111,6 +112,7 @@ def force_everything(settings: Settings, account: str, say: Say) -> bool:
     accounts_called(place, account)
     is_latched = _latch(folder, say)
     with _alone(folder, say):
+        is_latched &= _is_still_latched(folder, say)
         report = close_everything(place, account, say)
     say("\n".join(report.lines))
     return is_latched and report.is_good
@@ -119,12 +121,26 @@ def force_everything(settings: Settings, account: str, say: Say) -> bool:
 def _latch(folder: Path, say: Say) -> bool:
     """Whether no entry leaves from now on, in this session or a later one, as far as this machine can know."""
     taken = permit_found(folder).take_away()
+    if elsewhere := moved_from(folder):
+        say(
+            f"NOT LATCHED: the account of this folder is traded from {', '.join(map(str, elsewhere))} now. "
+            "Stop it there: ffe stop --force --config THE SETTINGS WITH THAT data_folder"
+        )
+        return False
     if taken.is_kept:
         say(LATCHED)
         for why in taken.left:
             say(f"but not everywhere: {why}")
     else:
         say(f"NOT LATCHED: {taken.why_not()}. Start no session before that is mended and `ffe stop --force` succeeds.")
+    return taken.is_kept
+
+
+def _is_still_latched(folder: Path, say: Say) -> bool:
+    """A re-arm that was under way may have given the permit back before its process was ended."""
+    taken = permit_found(folder).take_away()
+    if not taken.is_kept:
+        say(f"NOT LATCHED: {taken.why_not()}")
     return taken.is_kept
 
 

@@ -47,8 +47,10 @@ class Peer:
 
     def descends_from(self, pid: int) -> bool:
         """Whether it is that process or was started by it, however far down. Whose parent has ended is its subreaper's
-        child, so that nobody gets out by leaving a parent."""
-        return pid in _ancestors(self.pid)
+        child, so that nobody gets out by leaving a parent; and whoever has ended himself may have been started by it: a
+        person waits for the answer."""
+        found = [*_ancestors(self.pid)]
+        return self.pid > 0 and (pid in found or 0 not in found)
 
 
 def peer_of(end: socket.socket) -> Peer:
@@ -156,8 +158,9 @@ def _user(uid: int) -> str:
 
 
 def _ancestors(pid: int) -> Iterator[int]:
-    """The process and its parents, up to the first of the machine."""
+    """The process and its parents, and 0 behind the first of the machine; without it, one of them has ended."""
     with suppress(OSError, ValueError, IndexError):
+        yield pid
         while pid > 0:
-            yield pid
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            yield pid

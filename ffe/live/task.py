@@ -34,12 +34,14 @@ class Task(BaseModel):
     def at(self, settings: Settings) -> Task:
         """The same task, its keys sent where these settings of the user's own say. ConfigError where the task says
         otherwise: a file that came from elsewhere must not say where a key goes."""
-        for venue in {self.settings.instrument(symbol).venue for symbol in self.symbols}:
-            kept, own = self.settings.venues[venue].address, settings.venues.get(venue)
-            if kept is not None and (own is None or own.address != kept):
+        for venue, kept in self.settings.venues.items():  # a journal may name what the symbols do not
+            own = settings.venues.get(venue)
+            said = (own.address, own.exchange) if own is not None else (None, None)
+            if (kept.address, kept.exchange) != said:
+                where = kept.address or kept.exchange or "the venue's own address"
                 raise ConfigError(
-                    f"The session went to {kept} for {venue}, and your settings do not: name those that it was started "
-                    "with by --config."
+                    f"The session went to {where} for {venue}, and your settings do not: name those that it was "
+                    "started with by --config."
                 )
         return self
 

@@ -103,7 +103,7 @@ def trade(task: Task, link: Link, secrets: Secrets, armed: Arming | None) -> Non
     settings = task.settings
     with ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(settings.data_folder / "engine.lock", timeout=PATIENCE_SECONDS))
+            stack.enter_context(FileLock(settings.data_folder / "engine.lock", timeout=PATIENCE_SECONDS, mode=0o600))
         except Timeout:
             raise ConfigError(f"{settings.data_folder}: an engine still writes here. End it first.") from None
         parts = assemble(task, secrets, link, armed)

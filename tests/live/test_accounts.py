@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from ffe.errors import ConfigError, NotWritable
-from ffe.live.accounts import LOST, Known, is_stopped, left_of, locked, mark_of, permit_found, permit_of, take_over
+from ffe.live.accounts import (
+    LOST,
+    Known,
+    is_stopped,
+    left_of,
+    locked,
+    mark_of,
+    moved_from,
+    permit_found,
+    permit_of,
+    take_over,
+)
 from ffe.model import HOUR
 from ffe.private import state_folder
 from tests.live.test_recovery import START, Session, state
@@ -192,7 +203,24 @@ def test_stop_of_a_folder_that_is_left_takes_nothing_from_where_the_account_is(t
     started(tmp_path / "b", ONE, is_first=True)
     permit_of(tmp_path / "b", [ONE]).give()
     permit_found(tmp_path / "a").take_away()
-    assert is_given(tmp_path / "b", ONE)
+    assert is_given(tmp_path / "b", ONE) and moved_from(tmp_path / "a") == [(tmp_path / "b").resolve()]
+    assert moved_from(tmp_path / "b") == moved_from(tmp_path / "c") == []
+
+
+def test_account_that_cannot_be_looked_at_is_latched_with_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a state folder of mode 0600 the stop ended in a traceback before it had latched anything."""
+    started(tmp_path / "a", ONE, is_first=True)
+    was = Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path == ONE.root:
+            raise PermissionError(13, "Permission denied")
+        return was(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert permit_found(tmp_path / "a").take_away().is_kept
 
 
 # ---------------------------------------------------------------- what goes with an account

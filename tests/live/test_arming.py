@@ -349,6 +349,20 @@ def test_key_of_signatures_is_its_owners_alone() -> None:
     assert len((state_folder() / "arming.key").read_bytes()) == 64
 
 
+@pytest.mark.parametrize("key", [b"", b"0" * 63])
+def test_key_that_was_cut_short_signs_nothing(key: bytes) -> None:
+    """A full disk left an empty one, and what anybody had signed with nothing started."""
+    armed()
+    (state_folder() / "arming.key").write_bytes(key)
+    result = armed("again.json")
+    assert result.exit_code == 1 and "is no key: it was cut short" in str(result.exception)
+
+
+def test_file_that_cannot_be_written_is_told() -> None:
+    result = armed("missing/x")
+    assert result.exit_code == 1 and "missing/x: No such file or directory" in str(result.exception)
+
+
 def test_strategy_without_a_source_is_not_signed() -> None:
     result = armed(strategy="nowhere.py:Nothing")
     assert isinstance(result.exception, ConfigError) and "no source to sign" in str(result.exception)

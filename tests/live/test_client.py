@@ -21,6 +21,7 @@ from ffe.cli import app
 from ffe.config import Settings, VenueSettings
 from ffe.errors import ConfigError, RecordError
 from ffe.live import client, closing, control
+from ffe.live.accounts import Known, take_over
 from ffe.live.actions import Report
 from ffe.live.client import NoSession, ask, force, force_everything, kill_what_runs, last_known
 from ffe.live.link import Link
@@ -170,6 +171,22 @@ def test_stop_that_cannot_latch_says_so_and_fails(tmp_path: Path) -> None:
     assert said[0].startswith("NOT LATCHED: ") and LATCHED not in said
 
 
+def test_stop_in_a_folder_that_the_account_has_left_does_not_say_latched(tmp_path: Path, home: Path) -> None:
+    """It said so, with exit code 0, and the session in the other folder went on buying."""
+    account = Known("0123456789abcdef")
+    for name in ("left", "now"):
+        take_over(made_folder_of(tmp_path / name), [account], is_first=True)
+    said: list[str] = []
+    with supervised(tmp_path / "left", says({"said": "flat", "done": True})):
+        assert force(Settings(data_folder=tmp_path / "left"), said.append) is False
+    assert said[0].startswith("NOT LATCHED: ") and str(tmp_path / "now") in said[0] and LATCHED not in said
+
+
+def made_folder_of(path: Path) -> Path:
+    path.mkdir(mode=0o700)
+    return path
+
+
 def moved(address: str | None) -> Settings:
     return Settings(
         venues={"coinbase": VenueSettings(source="ccxt", address=address)},
@@ -184,6 +201,9 @@ def test_task_that_came_from_elsewhere_does_not_say_where_a_key_goes(own: str | 
     with pytest.raises(ConfigError, match=r"went to https://evil.example for coinbase.*--config"):
         task.at(moved(own))
     assert task.at(moved("https://evil.example")) is task
+    other = task.model_copy(update={"symbols": []})  # its journal may hold what its symbols do not name
+    with pytest.raises(ConfigError, match=r"went to https://evil.example for coinbase"):
+        other.at(moved(own))
 
 
 def test_everything_without_a_session_touches_nothing(tmp_path: Path) -> None:

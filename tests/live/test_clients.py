@@ -202,11 +202,21 @@ def test_name_holds_no_control_characters_and_no_more_than_a_line() -> None:
     assert "\x1b" not in name and len(name) < 200
 
 
-def test_process_that_has_ended_has_a_name_and_no_ancestors() -> None:
+def test_process_that_has_ended_may_be_anybodys() -> None:
+    """A strategy's child connected and ended, and the strategy asked in its name for a re-arm."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     peer = Peer(process.pid, os.getuid())
-    assert f"process {process.pid}" in peer.name() and not peer.descends_from(os.getpid())
+    assert f"process {process.pid}" in peer.name() and peer.descends_from(os.getpid())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose child a process is")
+def test_process_that_waits_for_its_answer_is_no_descendant_of_a_stranger() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        assert not Peer(os.getpid(), os.getuid()).descends_from(stranger.pid)
+        assert Peer(stranger.pid, os.getuid()).descends_from(os.getpid())
+        stranger.communicate(b"\n")
+    assert not Peer(0, os.getuid()).descends_from(1), "which no other system tells"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps orphans")
