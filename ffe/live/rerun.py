@@ -13,7 +13,7 @@ from typing import cast
 from ffe.engine import Engine, EngineState, run
 from ffe.errors import RecordError, Tampered
 from ffe.live.setup import Setup, setup_of
-from ffe.model import Bars, Event, Ticket
+from ffe.model import Bars, Event, Quotes, Ticket, Universe
 from ffe.records.chain import Line, day_files
 from ffe.records.encode import Json, Stamp, build, decode_event, encode_value
 from ffe.records.found import content
@@ -116,6 +116,7 @@ def _run(span: Span, again: Path, setup: Setup) -> None:
         state = state_of(resumed["state"])
         sent = [build(Ticket, cast(Object, row)) for row in cast(list[Json], resumed["sent"])]
         events: list[Event] = [decode_event(line.body) for line in span.of("event")]
+        _refuse_strangers([*primes, *events], setup.universe)
     engine = setup.engine(stamp.session)
     for event in primes:
         engine.prime(event)
@@ -126,6 +127,15 @@ def _run(span: Span, again: Path, setup: Setup) -> None:
     journal.resume(setup.opened, resumed["state"], resumed["sent"])
     run(events, engine, Nowhere(), journal)
     journal.close()
+
+
+def _refuse_strangers(events: Sequence[Event], universe: Universe) -> None:
+    """ValueError for a price of what the session says it does not know."""
+    for event in events:
+        rows = event.bars if isinstance(event, Bars) else event.quotes if isinstance(event, Quotes) else ()
+        for row in rows:
+            if row.instrument not in universe:
+                raise ValueError(f"a price of {row.instrument}, which is none of the session's instruments")
 
 
 def state_of(state: Json) -> EngineState | None:

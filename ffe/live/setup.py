@@ -114,6 +114,8 @@ def setup_of(records: Path, session: str, head: object, strategy: str | None, ot
         was = _Head.model_validate(head)
         traded, others = _instruments(was.traded), _instruments(was.others)
         accounts = tuple(build(Account, row) for row in was.accounts)
+        if homeless := {i.venue for i in (*traded, *others)} - {account.venue for account in accounts}:
+            raise ValueError(f"instruments of {', '.join(sorted(homeless))}, and no account there")
     settings = settings_said(records, was.config, records)
     said = Said(records, session, was.source, was.source_sha256, was.versions)
     return Setup(
