@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from ffe.model import DecisionId, Nanos, OrderId, Role
 
 
-def _utf8(text: str) -> bytes:
-    """What a record says may hold a lone surrogate, which has no UTF-8."""
-    return text.encode("utf-8", "backslashreplace")
-
-
 def session_id(code: str, data: str, head: str) -> str:
     """The name of a run or a session: which code ran what, said by its head in canonical JSON, on which data."""
-    return hashlib.sha256(_utf8(f"{code}\n{data}\n{head}")).hexdigest()[:32]
+    return hashlib.sha256(f"{code}\n{data}\n{head}".encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +23,12 @@ class Session:
 
     def decision(self, sequence: int) -> DecisionId:
         """A UUID (version 8) of the session and the sequence alone."""
-        digest = bytearray(hashlib.sha256(_utf8(f"{self.id}:{sequence}")).digest()[:16])
+        digest = bytearray(hashlib.sha256(f"{self.id}:{sequence}".encode()).digest()[:16])
         digest[6], digest[8] = digest[6] & 0x0F | 0x80, digest[8] & 0x3F | 0x80
         text = digest.hex()
         return DecisionId(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
 
     def order(self, decision: DecisionId, role: Role, sequence: int) -> OrderId:
         """26 characters of a-z and 2-7: within every venue's length and alphabet."""
-        digest = hashlib.sha256(_utf8(f"{self.id}:{decision}:{role}:{sequence}")).digest()
+        digest = hashlib.sha256(f"{self.id}:{decision}:{role}:{sequence}".encode()).digest()
         return OrderId(b32encode(digest[:16]).decode().rstrip("=").lower())

@@ -111,7 +111,8 @@ def _counter(decision: Decision, stamp: Stamp, known: Mapping[str, Object]) -> s
 def _id_findings(decided: Iterable[Decided], known: Mapping[str, Object]) -> Iterator[Finding]:
     """A decision's id follows from what counts it and from its number there."""
     for row, decision, stamp in decided:
-        if decision.id != Session(_counter(decision, stamp, known), 0).decision(decision.sequence):
+        counter = utf8(_counter(decision, stamp, known)).decode()  # a forged name may hold what has no UTF-8
+        if decision.id != Session(counter, 0).decision(decision.sequence):
             yield Finding(row.file, row.number, f"{decision.id} is not the id of decision {decision.sequence}: edited")
 
 

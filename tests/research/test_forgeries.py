@@ -374,10 +374,14 @@ def test_value_of_another_kind_anywhere_is_told_or_harmless(short: Path, tmp_pat
                 continue
             finally:
                 part[key] = before
-            verify(place, kept(place, verify(place).sessions))
-            for read in (told, run_again):
-                with suppress(FfeError):
-                    read(place)
+            tell_all(place, run_again)
+
+
+def tell_all(place: Path, again: Callable[[Path], object]) -> None:
+    verify(place, kept(place, verify(place).sessions))
+    for read in (told, again):
+        with suppress(FfeError):
+            read(place)
 
 
 def told(place: Path) -> str:
@@ -571,10 +575,7 @@ def test_value_of_another_kind_anywhere_in_a_live_journal_is_told_or_harmless(tm
                 continue
             finally:
                 part[key] = before
-            verify(place, kept(place, verify(place).sessions))
-            for read in (told, session_again):
-                with suppress(FfeError):
-                    read(place)
+            tell_all(place, session_again)
         agreeing(whole)
 
 
