@@ -3,7 +3,9 @@ traceback."""
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -30,7 +32,10 @@ RunOption = Annotated[Optional[Path], typer.Option("--run", help=RUN_HELP)]  # n
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. A strategy finds what stands beside it where `python -m` finds it, behind all that is
+    installed: nothing in a folder may stand in for a library."""
+    with suppress(OSError):  # the folder is gone
+        sys.path.append(str(Path.cwd()))
     with told():
         app(standalone_mode=True)
 
@@ -138,7 +143,11 @@ def stop(
     """End the session; what is open stays, behind the stops that rest at its venues."""
     from ffe.live import client
 
-    settings = _settings(config)
+    if force:
+        with client.latched_all_the_same(_say):
+            settings = _settings(config)
+    else:
+        settings = _settings(config)
     if everything is not None and not force:
         raise ConfigError("--everything closes what may not be ours: say --force with it.")
     if everything is not None:
@@ -215,7 +224,7 @@ def arm(
     signed = sign(file, task, found, time.time_ns())
     typer.echo(f"{file} arms {', '.join(signed.accounts)} until {stamp(signed.expires)} UTC, with {signed.limits}.")
     for c in found:
-        typer.echo(f"At the start the id of the account at {c.venue} is asked for: {c.known_by}.")
+        typer.echo(f"At the start the id of the account at {c.place} is asked for: {c.known_by}.")
 
 
 @app.command("config")

@@ -236,6 +236,16 @@ class Settings(BaseSettings):
     holdings: tuple[HoldingSettings, ...] = ()
     re_arm: Literal["daily", "never"] = "daily"
 
+    @field_validator("data_folder")
+    @classmethod
+    def _is_utf8(cls, folder: Path) -> Path:
+        """Records and processes say it to each other as text."""
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{str(folder)!r} is no name in UTF-8") from None
+        return folder
+
     @model_validator(mode="after")
     def _known_venues(self) -> Self:
         for symbol, settings in self.instruments.items():
@@ -408,7 +418,7 @@ def keys_of(venue: str) -> Keys:
     prefix = key_prefix(venue)
     with _readable(prefix):
         keys = Keys(_env_prefix=prefix, _env_file=".env")
-    if missing := [name for name, value in zip(("API_KEY", "API_SECRET"), keys.reveal(), strict=False) if not value]:
+    if missing := [name for name, value in zip(KEY_PARTS[:2], keys.reveal(), strict=False) if not value]:
         raise ConfigError(
             f"{venue} is opened by a key, and {prefix}{missing[0]} is not set. Put it into .env or the environment."
         )
@@ -418,12 +428,24 @@ def keys_of(venue: str) -> Keys:
 # ---------------------------------------------------------------- from a supervisor to its engine
 
 
+SECRET = "API_SECRET"
+KEY_PARTS = ("API_KEY", SECRET, "API_PASSWORD")
+
+
 def key_names(settings: Settings) -> dict[str, list[str]]:
     """The variables that hold keys: those of `Secrets` under "", those of an exchange under its venue."""
-    parts = ("API_KEY", "API_SECRET", "API_PASSWORD")
     exchanges = [venue for venue, described in settings.venues.items() if described.source == "ccxt"]
-    of_exchanges = {venue: [key_prefix(venue) + part for part in parts] for venue in exchanges}
+    of_exchanges = {venue: [key_prefix(venue) + part for part in KEY_PARTS] for venue in exchanges}
     return {"": [name.upper() for name in Secrets.model_fields], **of_exchanges}
+
+
+def without_keys(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """What is left for a process that gets its keys another way: no key of these settings, and no pair that opens a
+    venue which they do not describe."""
+    own = {name for names in key_names(settings).values() for name in names}
+    pairs = {name.upper().removesuffix(SECRET) for name in environment if name.upper().endswith(SECRET)}
+    others = {pair + part for pair in pairs for part in KEY_PARTS}
+    return {name: value for name, value in environment.items() if name.upper() not in own | others}
 
 
 def handed_over(settings: Settings, secrets: Secrets) -> dict[str, str]:

@@ -48,6 +48,7 @@ def opened_own(path: Path) -> Iterator[int]:
         raise NotWritable(f"{path}: {error.strerror}. It must be a folder that you can write to.") from None
     try:
         _refuse_others(path, os.fstat(handle))
+        _refuse_open_parents(path)
         yield handle
     finally:
         os.close(handle)
@@ -58,6 +59,45 @@ def _refuse_others(path: Path, found: os.stat_result) -> None:
         raise ConfigError(f"{path} belongs to another user. If it should be yours: sudo chown -R {os.getuid()} {path}")
     if stat.S_IMODE(found.st_mode) & OTHERS:
         raise ConfigError(f"{path} is open to other users of this machine. Close it: chmod -R go= {path}")
+
+
+def _refuse_open_parents(path: Path) -> None:
+    """Whoever may write to a folder around it moves it away: a stop would find no session, a start no latch."""
+    for parent in path.resolve().parents:
+        found = parent.stat()
+        if found.st_uid not in (os.getuid(), 0):
+            raise ConfigError(f"{path} lies in {parent}, which belongs to another user. Choose a folder of your own.")
+        if _others_may_write(found):
+            raise ConfigError(f"{path} lies in {parent}, which others may write to. Close it: chmod go-w {parent}")
+
+
+def _others_may_write(found: os.stat_result) -> bool:
+    """Where it is sticky, as /tmp, they cannot move what is not theirs; a group of the user's own is nobody else."""
+    mode = found.st_mode
+    if mode & stat.S_ISVTX:
+        return False
+    return bool(mode & stat.S_IWOTH) or bool(mode & stat.S_IWGRP and not _is_own_group(found.st_gid))
+
+
+def _is_own_group(gid: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        group, name = grp.getgrgid(gid), pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == name and set(group.gr_mem) <= {name}
+
+
+def closed_folder(path: Path) -> Path:
+    """The folder, made if it is not there; ConfigError where anybody else may write to it, whatever can be read there:
+    they could put other bars into the cache, and other runs beside ours."""
+    made_folder(path)
+    mode = path.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise ConfigError(f"{path} can be written to by anybody. Close it: chmod o-w {path}")
+    return path
 
 
 def made_folder(path: Path) -> None:

@@ -28,7 +28,7 @@ from ffe.data.barset import FIELDS, Series, series_name
 from ffe.errors import DataError, FfeError, MissingBars, NotWritable
 from ffe.hours import Hours, spelt, stamp
 from ffe.model import HOUR, SECOND, Instrument, Nanos, Symbol, Venue
-from ffe.private import OTHERS, made_folder
+from ffe.private import OTHERS, closed_folder
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class Cache:
     def _locked(self) -> AbstractContextManager[object]:
         """The lock, held until the end of a `with`."""
         try:
-            made_folder(self.path.parent)
+            closed_folder(self.path.parent)
             if not os.access(self.path.parent, os.W_OK):
                 raise PermissionError(f"no permission to write in {self.path.parent}")
             return FileLock(f"{self.path}.lock", timeout=self.patience, mode=0o600).acquire()

@@ -35,7 +35,7 @@ def live(
     from ffe.config import handed_over, load_secrets, load_settings
     from ffe.hours import interval_of
     from ffe.live import account_check, preflight
-    from ffe.live.accounts import known_by, left_of
+    from ffe.live.accounts import reach_of
     from ffe.live.arming import check
     from ffe.live.child import Handed
     from ffe.live.connect import Armed, connectors
@@ -51,10 +51,8 @@ def live(
     length = interval_of(interval)
     secrets = load_secrets()
     found = connectors(settings, names, secrets, armed)
-    accounts = known_by(found)
-    held = sorted(left_of(settings.data_folder, accounts).held())
-    every = connectors(settings, [*names, *held], secrets, armed)
-    account_check.refuse_untested(every, untested or [])
+    reach = reach_of(settings, names, secrets, armed)
+    account_check.refuse_untested(reach.connectors, untested or [])
     task = Task(
         strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
         armed=armed,
@@ -68,13 +66,14 @@ def live(
             for c in found
         }
         signed = check(arming, task, found, typed, time.time_ns())
-    warnings = account_check.check(every, settings, names, length, held, typer.echo, time.time_ns)
+    held = sorted(reach.left.held())
+    warnings = account_check.check(reach.connectors, settings, names, length, held, typer.echo, time.time_ns)
     preflight.check(settings.data_folder)
     log_to()
     for warning in warnings:
         log.info("%s: %s", warning.venue, warning)
     handed = Handed(task, signed, handed_over(settings, secrets))
-    raise typer.Exit(Supervisor(handed, settings, accounts, typer.echo).run())
+    raise typer.Exit(Supervisor(handed, settings, reach.accounts, typer.echo).run())
 
 
 if __name__ == "__main__":

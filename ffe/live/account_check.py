@@ -17,6 +17,7 @@ from ffe.errors import ConfigError
 from ffe.hours import spelt
 from ffe.live.connect import Connector, tested
 from ffe.model import SECOND, Account, AccountKind, Currency, Instrument, InstrumentId, Nanos, Ratio, Venue
+from ffe.plain import plain
 from ffe.wire.account import AccountReport, MarketReport, RestingStop
 from ffe.wire.errors import Denied, NotThere, Unclear
 
@@ -283,7 +284,7 @@ def check(
     instruments = {i.id: i for i in map(settings.instrument, (*symbols, *open_ids))}
     found: list[Finding] = []
     for connector in connectors:
-        say(f"Checking the account at {connector.venue} …")
+        say(f"Checking the account at {connector.place} …")
         expected = Expected(
             connector.account(), connector.key_names, Currency(settings.currency), tuple(instruments.values()),
             frozenset(open_ids), settings.watch.stop_ratio, int(settings.controls.skew_seconds * SECOND),
@@ -292,7 +293,7 @@ def check(
         of_venue = _found(connector, expected, now, patience)
         for finding in of_venue:
             if finding.severity is not Severity.REFUSAL:
-                say(f"  {'WARNING ' if finding.severity is Severity.WARNING else ''}{finding}")
+                say(plain(f"  {'WARNING ' if finding.severity is Severity.WARNING else ''}{finding}"))
         found += of_venue
     if refusals := [finding for finding in found if finding.severity is Severity.REFUSAL]:
         lines = "\n".join(f"  {finding.venue}: {finding}" for finding in refusals)

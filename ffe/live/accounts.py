@@ -8,15 +8,17 @@ one starts latched: what was open, what the day has cost, and why entries were s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ffe.errors import ConfigError, NotWritable
-from ffe.live.connect import Connector
+from ffe.config import Secrets, Settings
+from ffe.errors import ConfigError, FfeError, NotWritable
+from ffe.live.connect import Armed, Connector, connectors
 from ffe.live.permit import Permit
 from ffe.live.recovery import Left, left_in
 from ffe.private import own_folder, state_folder, write_own
@@ -84,16 +86,57 @@ def known_by(found: Sequence[Connector]) -> list[Known]:
 
 def left_of(folder: Path, accounts: Sequence[Known]) -> Left:
     """What earlier sessions left: in this folder, or in the one that the accounts were traded from before, where that
-    is newer. Positions, the day's limits and the window of the drawdown go with an account."""
-    own, here = left_in(folder), folder.resolve()
-    origins = sorted({origin for account in accounts if (origin := account.origin(here)) is not None})
-    newer = {origin: left for origin in origins if (left := left_in(origin)).is_newer_than(own)}
-    if len(newer) > 1:
+    is newer. Positions, the day's limits and the window of the drawdown go with an account; what the journal holds of
+    others comes along, but for those that another journal tells of since."""
+    here, read = folder.resolve(), cache(left_in)
+    concerned = {*accounts, *map(Known, read(here).marks().values())}
+    homes = {account: _home(account, here, read) for account in concerned}
+    trading = {home for account, home in homes.items() if home is not None and read(home).is_trading(account.mark)}
+    if len(trading) > 1:
         raise ConfigError(
-            f"The accounts were traded from {' and '.join(map(str, newer))}. What stands in those journals cannot be "
-            "put together: trade each account from its own folder."
+            f"The accounts have trades open that stand in {' and '.join(map(str, sorted(trading)))}. What stands in "
+            "those journals cannot be put together: trade each account from its own folder."
         )
-    return next(iter(newer.values()), own)
+    chosen = here
+    for n, home in enumerate(sorted(trading or {home for home in homes.values() if home is not None})):
+        if n == 0 or read(home).is_newer_than(read(chosen)):
+            chosen = home
+    left = read(chosen)
+    return left.without({v for v, mark in left.marks().items() if _home(Known(mark), here, read) not in (None, chosen)})
+
+
+def _home(account: Known, here: Path, read: Callable[[Path], Left]) -> Path | None:
+    """The folder of the newest journal that knows an account, if one does."""
+    home = None
+    for folder in (here, account.origin(here)):
+        is_known = folder is not None and read(folder).knows(account.mark)
+        if folder is not None and is_known and (home is None or read(folder).is_newer_than(read(home))):
+            home = folder
+    return home
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """All that a session has to do with: what was named, and what earlier sessions left open, wherever that is."""
+
+    symbols: tuple[str, ...]
+    connectors: tuple[Connector, ...]
+    accounts: tuple[Known, ...]
+    left: Left
+
+
+def reach_of(settings: Settings, named: Sequence[str], secrets: Secrets, armed: Armed) -> Reach:
+    """Whatever it holds belongs to an account too, which nobody else may trade meanwhile. ConfigError before anything
+    is opened."""
+    symbols = list(dict.fromkeys(named))
+    while True:
+        found = connectors(settings, symbols, secrets, armed)
+        accounts = known_by(found)
+        left = left_of(settings.data_folder, accounts)
+        more = [str(id) for id in sorted(left.held()) if id not in symbols]
+        if not more:
+            return Reach(tuple(symbols), tuple(found), tuple(accounts), left)
+        symbols += more
 
 
 # ---------------------------------------------------------------- the latch
@@ -105,17 +148,31 @@ def permit_of(folder: Path, accounts: Sequence[Known]) -> Permit:
 
 def permit_found(folder: Path) -> Permit:
     """The permit of the accounts that write to a folder, for whoever knows nothing but the folder."""
+    return permit_of(folder, _writing_to(folder))
+
+
+def latch_all() -> tuple[bool, list[str]]:
+    """Take the permit of every account of this user: whether there is any, and why one may still be given."""
+    known = _all_known()
+    return bool(known), [taken.why_not() for a in known if not (taken := Permit(a.root).take_away()).is_kept]
+
+
+def _writing_to(folder: Path) -> list[Known]:
     here = folder.resolve()
-    return permit_of(folder, [account for account in _all_known() if account.may_write_to(here)])
+    return [account for account in _all_known() if account.may_write_to(here)]
 
 
 def moved_from(folder: Path) -> list[Path]:
-    """The folders from which accounts are traded that were traded from this one before."""
-    here, found = folder.resolve(), set[Path]()
+    """The folders from which accounts are traded that were traded from this one before: just before, as is noted, or
+    at any time, as its journal says."""
+    here, found, marks = folder.resolve(), set[Path](), set[str]()
+    with suppress(FfeError, OSError, ValueError):
+        marks = {*left_in(here).marks().values()}
     for account in _all_known():
         with suppress(ConfigError):
             newest = account.data_folder()
-            if newest not in (None, here) and account.data_folder(JOURNAL_BEFORE) == here:
+            was_here = account.mark in marks or account.data_folder(JOURNAL_BEFORE) == here
+            if newest not in (None, here) and was_here:
                 found.add(newest)
     return sorted(found)
 
@@ -180,6 +237,11 @@ def locked(folder: Path, accounts: Sequence[Known]) -> Iterator[None]:
         yield
 
 
+def locks_of(folder: Path) -> list[Path]:
+    """The locks of the accounts that write to a folder, for whoever knows nothing but the folder."""
+    return [account.root.with_suffix(".lock") for account in _writing_to(folder)]
+
+
 def _lock(stack: ExitStack, path: Path) -> None:
     try:
         stack.enter_context(FileLock(path, timeout=0, mode=0o600))
@@ -187,3 +249,5 @@ def _lock(stack: ExitStack, path: Path) -> None:
         raise ConfigError(
             f"{path}: another session trades this account. See what it does with `ffe status`, end it with `ffe stop`."
         ) from None
+    except OSError as error:
+        raise NotWritable(f"{path}: {error.strerror}. Nothing was started.") from None

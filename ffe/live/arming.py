@@ -27,8 +27,9 @@ from ffe.live.task import Task
 from ffe.model import HOUR, Nanos, Venue
 from ffe.private import own_folder, state_folder, write_own
 from ffe.records.encode import canonical, utf8
-from ffe.research.code import code_version, versions
+from ffe.research.code import code_of, code_version, versions
 from ffe.research.find import code_named
+from ffe.strategy import Strategy
 
 LASTS: Nanos = 24 * HOUR
 UNSIGNED = ""
@@ -158,6 +159,12 @@ def check_again(armed: Arming, task: Task, connectors: Sequence[Connector]) -> N
     has expired meanwhile still reduces."""
     if wrong := armed.mismatches(trades_of(task, connectors)):
         raise ConfigError(f"What was armed is not what would run: {'; '.join(wrong)}. Arm again, and start again.")
+
+
+def check_loaded(armed: Arming, strategy: Strategy) -> None:
+    """ConfigError where what was loaded is not what was signed: the file was edited since it was looked at."""
+    if code_of(strategy) != armed.strategy:
+        raise ConfigError(f"What was armed is not what was loaded: {MISMATCHES['strategy']}. Arm again, start again.")
 
 
 def _signature(armed: Arming) -> str:

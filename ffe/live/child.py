@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ffe.config import key_names
+from ffe.config import without_keys
 from ffe.live.arming import Arming
 from ffe.live.link import Link, Said
 from ffe.live.task import Task
@@ -30,8 +30,7 @@ class Handed:
 
     def environment(self) -> dict[str, str]:
         """The supervisor's, without any key."""
-        secret = {name for names in key_names(self.task.settings).values() for name in names}
-        return {name: value for name, value in os.environ.items() if name.upper() not in secret}
+        return without_keys(os.environ, self.task.settings)
 
 
 class Child:

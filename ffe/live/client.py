@@ -10,14 +10,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from ffe.config import Settings
-from ffe.errors import FfeError
+from ffe.errors import ConfigError, FfeError
 from ffe.hours import stamp
 from ffe.live import control
-from ffe.live.accounts import moved_from, permit_found
+from ffe.live.accounts import latch_all, locks_of, moved_from, permit_found
 from ffe.live.link import Said
 from ffe.live.oversight import LATCHED
 from ffe.live.process import kill_noted
 from ffe.live.recovery import Left, left_in
+from ffe.live.task import FILE as TASK
 from ffe.live.task import Task
 from ffe.model import SECOND, Act, Nanos
 
@@ -25,6 +26,12 @@ LOCK_SECONDS = 3.0  # for a killed process to let go; another user, or a disk th
 FIRST_WORD_SECONDS = {"status": 3.0, Act.EMERGENCY_STOP: 3.0}  # of the supervisor, whatever hangs behind it
 SILENT_SECONDS = 30.0  # between two messages about a stop: a supervisor that closes reports every few seconds
 ANSWER_SECONDS = 90.0  # of anything that the engine has to carry out
+
+NAME_IT = "Name the data folder of the session with --config."
+ALL_LATCHED = (
+    "latched: no entry leaves, of any account of this user. What is open is NOT closed: the settings say where its "
+    "session is, and they cannot be read."
+)
 
 Say = Callable[[str], None]
 
@@ -81,10 +88,26 @@ def _foreign(left: Left) -> Iterator[str]:
 # ---------------------------------------------------------------- the emergency stop
 
 
+@contextmanager
+def latched_all_the_same(say: Say) -> Iterator[None]:
+    """Where settings cannot be read, so that it is not known which session is to be stopped, none of this user's
+    accounts enters anything."""
+    try:
+        yield
+    except ConfigError:
+        is_any, left = latch_all()
+        say(ALL_LATCHED if is_any else "NOT LATCHED: this user has traded no account that is known here.")
+        for why in left:
+            say(f"NOT LATCHED everywhere: {why}")
+        raise
+
+
 def force(settings: Settings, say: Say) -> bool:
     """The emergency stop: latched from here first; then closed by the session's own supervisor, or, where none answers,
     from here. Whether it is latched and the venues show flat."""
     folder, closed = settings.data_folder, None
+    if not _may_have_run(folder):
+        raise NoSession(f"{folder}: no session ever ran here, and nothing was stopped. {NAME_IT}")
     is_latched = _latch(folder, say)
     try:
         for message in ask(folder, Act.EMERGENCY_STOP):
@@ -136,6 +159,20 @@ def _latch(folder: Path, say: Say) -> bool:
     return taken.is_kept
 
 
+def _may_have_run(folder: Path) -> bool:
+    """False only where it is sure that there is nothing to stop: nothing of a session in the folder, and no account
+    that was traded from it."""
+    for name in (TASK, "journal", "permit", "live.lock", "engine.lock"):
+        try:
+            (folder / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass
+        return True
+    return bool(locks_of(folder) or moved_from(folder))
+
+
 def _is_still_latched(folder: Path, say: Say) -> bool:
     """A re-arm that was under way may have given the permit back before its process was ended."""
     taken = permit_found(folder).take_away()
@@ -149,11 +186,11 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
     """With no process of the session left; what a lock of somebody else's stands for is not waited for."""
     kill_what_runs(folder)
     with ExitStack() as stack:
-        for name in ("live.lock", "engine.lock"):
+        for lock in (folder / "live.lock", folder / "engine.lock", *locks_of(folder)):
             try:
-                stack.enter_context(FileLock(folder / name, timeout=LOCK_SECONDS, mode=0o600))
+                stack.enter_context(FileLock(lock, timeout=LOCK_SECONDS, mode=0o600))
             except OSError:  # a timeout as well
-                say(f"{folder / name} is held by another process, which could not be ended: it is closed all the same")
+                say(f"{lock} is held by another process, which could not be ended: it is closed all the same")
         yield
 
 

@@ -13,6 +13,7 @@ import selectors
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ MOST_AT_ONCE = 32  # requests of one client in one turn of the loop, and of thos
 MOST_BYTES = 1 << 18  # of a line of a client's, and of what one has left unread
 IDLE_SECONDS = 10.0  # how long a client that has asked nothing may stay
 LONGEST_NAME = 80
+PAUSE_SECONDS = 0.05  # of the loop, while the machine has no handle left
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Clients:
     def __init__(self, selector: selectors.BaseSelector, answer: Callable[[Client, Said], None]) -> None:
         self._selector, self._answer = selector, answer
         self._clients: list[Client] = []  # the newest last
-        self._spare = os.open(os.devnull, os.O_RDONLY)  # to turn away a client when no handle is left
+        self._spare = _spare()  # to turn away a client when no handle is left
 
     def welcome(self, server: socket.socket, now: float) -> None:
         """Take in whoever connects; one more than there is room for makes the longest idle go."""
@@ -96,10 +98,17 @@ class Clients:
     def _turn_away(self, server: socket.socket, error: OSError) -> None:
         """Without a handle the next client cannot even be refused, and the loop would spin."""
         log.warning("a client could not be taken in: %s", error)
-        os.close(self._spare)
+        self._let_go()
         with suppress(OSError):
             server.accept()[0].close()
-        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._spare = _spare()
+        if self._spare is None:
+            time.sleep(PAUSE_SECONDS)
+
+    def _let_go(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+        self._spare = None
 
     def add(self, client: Client) -> None:
         self._clients.append(client)
@@ -145,7 +154,14 @@ class Clients:
     def close(self) -> None:
         for client in self._clients:
             client.link.close()
-        os.close(self._spare)
+        self._let_go()
+
+
+def _spare() -> int | None:
+    """None where the whole machine has no handle left: somebody else took the one that was let go."""
+    with suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY)
+    return None
 
 
 def _user(uid: int) -> str:

@@ -20,7 +20,7 @@ from ffe.book import FLAT
 from ffe.brokers.venue import VenueBroker
 from ffe.config import Settings, load_secrets
 from ffe.errors import ConfigError, FfeError, NotWritable, RecordError, Tampered
-from ffe.live.accounts import mark_of
+from ffe.live.accounts import known_by, mark_of
 from ffe.live.actions import OpenedTrade, Remainder, Report
 from ffe.live.closer import Exits, Liquidator, LogJournal, Standing, Timer
 from ffe.live.connect import Connector, connectors
@@ -117,6 +117,9 @@ def accounts_of(place: Place) -> Accounts:
 
 def _untold(place: Place, connector: Connector, left: Left) -> str:
     """Why the journal does not tell what is ours at a venue; "" where it does."""
+    (account,) = known_by([connector])
+    if not account.may_write_to(place.folder.resolve()):
+        return f"the account is traded from {account.data_folder()} now, whose journal tells what is ours"
     if left.state is None or left.head is None:
         return "the journal is missing or holds nothing"
     if connector.venue not in left.universe().accounts:

@@ -25,6 +25,8 @@ COMMANDS = CLOSES | {Act.PAUSE, Act.RESUME, Act.ADOPT}
 LOST = "the engine ended before it was done"
 UNANSWERED = "the engine has not answered: nothing is known of it"
 NOT_CLEARED = "the engine has not answered: nothing is known to be cleared, and the permit is not given"
+MAYBE_GIVEN = "every latch is cleared, and whether the permit is given is not known: the disk has not answered"
+LOST_UNDER_WAY = f"{LOST}; whether the permit is given is not known"
 CLEARED_ONLY = "every latch is cleared. Whether entries leave is not known: the engine has said nothing since"
 GIVEN_UP = "Nothing is claimed: see `ffe status`; `ffe stop --force` closes without the engine."
 
@@ -54,6 +56,9 @@ class Stage(Enum):
     COMMANDED = "the engine was told"
     CLEARED = "the engine's latches are cleared, the permit is being given"
     GIVEN = "the permit is given, the engine's word on entries is awaited"
+
+
+OVERDUE = {Stage.COMMANDED: NOT_CLEARED, Stage.CLEARED: MAYBE_GIVEN, Stage.GIVEN: CLEARED_ONLY}
 
 
 @dataclass(slots=True)
@@ -115,11 +120,12 @@ class Commands:
     @decided
     def lost(self) -> Iterator[Action]:
         """The engine is gone."""
-        asked = [request for request, _ in self.pending.values()]
-        asked += [close.request for close in self.closes] + [re_arm.request for re_arm in self.re_arms.values()]
-        self.pending, self.closes, self.re_arms = {}, [], {}
+        asked = [request for request, _ in self.pending.values()] + [close.request for close in self.closes]
+        re_arms, self.pending, self.closes, self.re_arms = self.re_arms, {}, [], {}
         for request in asked:
             yield _reply(request, LOST, False)
+        for re_arm in re_arms.values():
+            yield _reply(re_arm.request, LOST if re_arm.stage is Stage.COMMANDED else LOST_UNDER_WAY, False)
 
     # ------------------------------------------------------------ re-arm
 
@@ -189,7 +195,7 @@ class Commands:
             is_given = re_arm.stage is Stage.GIVEN
             if now > re_arm.since + (STATUS_WITHIN if is_given else ANSWERED_WITHIN):
                 del self.re_arms[number]
-                yield _reply(re_arm.request, CLEARED_ONLY if is_given else NOT_CLEARED, is_given)
+                yield _reply(re_arm.request, OVERDUE[re_arm.stage], is_given)
         for close in [*self.closes]:
             if now > close.since + CLOSED_WITHIN:
                 self.closes.remove(close)

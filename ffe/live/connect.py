@@ -79,6 +79,14 @@ class Connector:
         return self.secrets.keys(self.venue).mark()
 
     @property
+    def place(self) -> str:
+        """For people: the venue, and where its key goes if that is neither the venue's own address nor this machine."""
+        address = self.described.address
+        if address is None or is_loopback(address):
+            return str(self.venue)
+        return f"{self.venue}, whose key goes to {address},"
+
+    @property
     def exchange(self) -> str:
         """What ccxt calls the exchange, whatever the venue is called in the settings."""
         return "oanda" if self.described.source == "oanda" else self.described.exchange or self.venue

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from threading import Barrier
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,8 +25,8 @@ class Jobs:
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._theirs.setblocking(False)
-        self._threads = ThreadPoolExecutor(threads, "job")
-        self._lane = ThreadPoolExecutor(1, "disk")
+        self._threads = _running(threads, "job")
+        self._lane = _running(1, "disk")
 
     def fileno(self) -> int:
         return self._ours.fileno()
@@ -64,3 +65,16 @@ class Jobs:
         self._lane.shutdown(wait=False, cancel_futures=True)
         self._ours.close()
         self._theirs.close()
+
+
+def _running(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose threads run already: where no more can be had later, a submission would raise in the loop."""
+    pool, all_run = ThreadPoolExecutor(threads, name), Barrier(threads + 1)
+    try:
+        for _ in range(threads):
+            pool.submit(all_run.wait)
+        all_run.wait()
+    except RuntimeError:
+        all_run.abort()  # those that run already would wait for the others for ever
+        raise
+    return pool

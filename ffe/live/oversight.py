@@ -29,6 +29,7 @@ REPORT_EVERY = 5.0  # what stays as it is: a client takes a supervisor that says
 ENDS_WITHIN = 20.0
 MENDED_WITHIN = 5.0  # before a closing that broke is tried again
 RESTARTS, RESTARTS_WITHIN = 5, 3600.0
+INFINITY = float("inf")
 
 LOOSENING = frozenset({Act.RE_ARM, Act.RESUME, Act.ADOPT})  # what no strategy may ask for
 
@@ -116,13 +117,14 @@ class Oversight:
         self.ending: Ending | None = None
         self.job: Do | None = None  # CLOSE, SECURE or VERIFY, one at a time
         self._retry_at = 0.0
+        self._start_at = INFINITY  # an engine for which there was no process yet
 
     # ------------------------------------------------------------ requests
 
     @decided
     def begin(self, now: float) -> Iterator[Action]:
         """Start an engine."""
-        self.is_running, self.heard_at = True, now
+        self.is_running, self.heard_at, self._start_at = True, now, INFINITY
         self.restarts.starts.append(now)
         yield Do.START
 
@@ -197,13 +199,26 @@ class Oversight:
             yield from self._close()
         elif self.ending is not None or code == 0:
             self.ending = self.ending or Ending(now)
-        elif self.restarts.may_start(now):
-            yield Announce(f"The engine ended with {code}.")
-            yield from self.begin(now)
         else:
             yield Announce(f"The engine ended with {code}.")
+            yield from self._start_anew(now, now)
+
+    @decided
+    def not_started(self, why: str, now: float) -> Iterator[Action]:
+        """There was no process to be had: it is tried again, after a pause."""
+        yield from self._lose_engine()
+        yield Announce(f"The engine cannot be started: {why}.")
+        if self.ending is None:
+            yield from self._start_anew(now + MENDED_WITHIN, now)
+
+    def _start_anew(self, at: float, now: float) -> Iterator[Action]:
+        if not self.restarts.may_start(now):
             yield Announce(f"It fell {RESTARTS} times within an hour and is left down. {FIRST}")
             self.ending = Ending(now, 1, is_thorough=True)
+        elif at > now:
+            self._start_at = at
+        else:
+            yield from self.begin(now)
 
     def _lose_engine(self) -> Iterator[Action]:
         """What it was asked is answered in its place."""
@@ -220,6 +235,7 @@ class Oversight:
 
     def _emergency(self, request: Request, now: float) -> Iterator[Action]:
         """Latch; everything else comes once the latch is kept, or fails to be."""
+        self._start_at = INFINITY
         self.stop = stop = self.stop or Stop(now, shrunk_at=now)
         stop.watchers.append(request.number)
         stop.unlatched.append(request.number)
@@ -313,6 +329,8 @@ class Oversight:
             yield from self._mind_the_stop(self.stop, now)
         yield from self.commands.tick(now)
         ending = self.ending
+        if ending is None and now >= self._start_at:
+            yield from self.begin(now)
         if ending is not None and self.is_running and now > ending.since + ENDS_WITHIN:
             yield Announce("The engine does not end: it is killed.")
             yield from self._kill()

@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -49,16 +50,28 @@ def note(file: Path, pid: int) -> None:
 
 
 def began(pid: int) -> str:
-    """OSError where there is no such process; "" on systems that do not tell."""
+    """OSError where there is no such process, or the system does not tell."""
     if sys.platform != "linux":
-        return ""
+        return _began_by_ps(pid)
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[BEGAN]
+
+
+def _began_by_ps(pid: int) -> str:
+    """Of systems without /proc, to the second."""
+    done = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    if not (said := done.stdout.split()):
+        raise ProcessLookupError(f"ps does not know process {pid}")
+    return "-".join(said)
 
 
 def kill_noted(file: Path) -> None:
     """Kill the process that was noted there, if it is still that one."""
     with suppress(OSError, ValueError):
         number, then = file.read_text().split()  # ValueError where it does not say since when
+        if sys.platform != "linux":
+            if began(int(number)) == then:
+                os.kill(int(number), signal.SIGKILL)
+            return
         handle = os.pidfd_open(int(number))  # from here on the number cannot pass to another unseen
         try:
             if began(int(number)) == then:

@@ -7,7 +7,7 @@ read as one in which nothing is open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +87,42 @@ class Left:
         """Whether it knows more of the account: the newest state is the one to go on from."""
         return self.state is not None and (other.state is None or (self.time or 0) > (other.time or 0))
 
+    def knows(self, mark: str) -> bool:
+        """Whether it tells what an account holds; a journal that is older than marks tells it of any."""
+        return self.state is not None and mark in (self.marks().values() or {mark})
+
+    def is_trading(self, mark: str) -> bool:
+        """Whether a trade of that account's is open, or an order of one under way."""
+        marks = self.marks()
+        open_at = [trade.instrument for trade in self.trades()] + [ticket.instrument for ticket in self.sent]
+        return any(marks.get(venue_of(id), mark) == mark for id in open_at)
+
+    def without(self, venues: Set[Venue]) -> Left:
+        """The same but for what stands of these venues: another journal tells that since, and their accounts are opened
+        as if new."""
+        if self.state is None or not venues:
+            return self
+        with _readable("its slots and its book"):
+            book, slots = _object(self.state["book"]), _object(self.state["slots"])
+            gone = {trade.slot for trade in self.trades() if venue_of(trade.instrument) in venues}
+            ledgers = [
+                {**ledger, "ours": [], "foreign": []} if ledger["venue"] in venues else ledger
+                for ledger in cast(list[Object], book["ledgers"])
+            ]
+            opened = [venue for venue in cast(list[str], book["opened"]) if venue not in venues]
+            trades = [
+                None if isinstance(row, Mapping) and row["slot"] in gone else row
+                for row in cast(list[Json], slots["trades"])
+            ]
+            orders = [row for row in cast(list[list[Json]], slots["orders"]) if row[1] not in gone]
+        state = {
+            **self.state,
+            "book": {**book, "ledgers": ledgers, "opened": opened},
+            "slots": {**slots, "trades": trades, "orders": orders},
+        }
+        sent = tuple(ticket for ticket in self.sent if venue_of(ticket.instrument) not in venues)
+        return replace(self, state=cast(Object, state), sent=sent)
+
     def check(self) -> None:
         """Tampered where it cannot be read whole, or holds what its own session did not have."""
         if self.state is None:
@@ -124,8 +160,9 @@ class Left:
 
     def marks(self) -> dict[Venue, str]:
         """By what the newest session's accounts are told from others; empty in a journal that is older than marks."""
-        marks = _object(self.head).get("marks", {})
-        return {Venue(venue): str(mark) for venue, mark in _object(marks).items()}
+        with _readable("its accounts"):
+            marks = _object(self.head).get("marks", {}) if self.head is not None else {}
+            return {Venue(venue): str(mark) for venue, mark in _object(marks).items()}
 
     def held(self) -> set[InstrumentId]:
         """Instruments of which something was held, or under way."""
@@ -154,6 +191,10 @@ class Left:
         """From when on an account's trades are looked at: never before it was opened, for those are in its opening."""
         remembered = min([now, *(trade.opened for trade in self.trades())]) - REMEMBERED
         return max(remembered, book.opened_at.get(venue, remembered))
+
+
+def venue_of(id: InstrumentId) -> Venue:
+    return Venue(id.partition(":")[0])
 
 
 def left_in(root: Path) -> Left:

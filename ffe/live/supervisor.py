@@ -206,7 +206,11 @@ class Supervisor:
     # ------------------------------------------------------------ the engine's process
 
     def _start_engine(self) -> None:
-        self._engine = Child(self._handed)
+        try:
+            self._engine = Child(self._handed)
+        except OSError as error:
+            self.do(self.oversight.not_started(str(error), time.monotonic()))
+            return
         note(self.place.folder / "engine.pid", self._engine.pid)
         self._selector.register(self._engine.link, selectors.EVENT_READ, self._hear)
 

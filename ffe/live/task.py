@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ffe.config import Settings
-from ffe.errors import ConfigError, RecordError
+from ffe.errors import ConfigError, NotWritable, RecordError
 from ffe.live.connect import Armed
 from ffe.private import write_own
 
@@ -25,7 +25,11 @@ class Task(BaseModel):
     armed: Armed = Armed.NOT
 
     def keep(self, folder: Path) -> None:
-        write_own(folder / FILE, self.model_dump_json())
+        """NotWritable where nobody could close later what it leaves open."""
+        try:
+            write_own(folder / FILE, self.model_dump_json())
+        except OSError as error:
+            raise NotWritable(f"{folder / FILE}: {error.strerror}. Nothing was started.") from None
 
     @staticmethod
     def is_kept(folder: Path) -> bool:

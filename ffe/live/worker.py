@@ -25,8 +25,8 @@ from ffe.feeds.agenda import Wanted
 from ffe.feeds.merge import Venues, merge
 from ffe.feeds.poll import PollFeed, steady
 from ffe.hours import interval_of
-from ffe.live.accounts import is_stopped, known_by, left_of, mark_of, permit_of
-from ffe.live.arming import Arming, check_again
+from ffe.live.accounts import is_stopped, mark_of, permit_of, reach_of
+from ffe.live.arming import Arming, check_again, check_loaded
 from ffe.live.background import BackgroundBroker
 from ffe.live.connect import Connector, connectors
 from ffe.live.desk import Desk
@@ -126,20 +126,20 @@ def assemble(task: Task, secrets: Secrets, link: Link, armed: Arming | None) -> 
     """Recovery: read the journal, prime the engine, make what speaks to the venues. Nothing is sent yet."""
     link.say(life=Life.RECOVERING)
     settings = task.settings
-    clock, own = steady(), connectors(settings, task.symbols, secrets, task.armed)
+    clock, expires = steady(), armed.expires if armed else FOREVER
     if armed is not None:
-        check_again(armed, task, own)
-    entered, expires = known_by(own), armed.expires if armed else FOREVER
-    left = left_of(settings.data_folder, entered)
-    symbols = list(dict.fromkeys([*task.symbols, *left.held()]))
-    found = connectors(settings, symbols, secrets, task.armed)
-    setup = _setup(task, settings, found, symbols, clock())
+        check_again(armed, task, connectors(settings, task.symbols, secrets, task.armed))
+    reach = reach_of(settings, task.symbols, secrets, task.armed)
+    found, accounts, left = reach.connectors, reach.accounts, reach.left
+    setup = _setup(task, settings, found, reach.symbols, clock())
+    if armed is not None:
+        check_loaded(armed, setup.strategy)
     feed = _feed(setup, found, clock)
     stamp = setup.stamp()
     engine, journal = recovered(setup, stamp.session, left, feed)
-    permit = permit_of(settings.data_folder, entered)
+    permit = permit_of(settings.data_folder, accounts)
     desk = Desk(engine, feed, link, expires)
-    if is_stopped(entered) and "emergency stop" not in engine.guard.latches:
+    if is_stopped(accounts) and "emergency stop" not in engine.guard.latches:
         desk.give({"act": Act.EMERGENCY_STOP, "by": "the latch, which outlived its process"})
     book = left.book(setup.universe, settings.rules.gate.drawdown_window_days)
     brokers = []

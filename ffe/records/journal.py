@@ -26,7 +26,7 @@ import numpy as np
 from ffe.errors import NotWritable
 from ffe.model import DAY, MINUTE, SECOND, Bars, Decision, Disposition, Event, Heartbeat, Nanos, Quotes, Step
 from ffe.ports import Written
-from ffe.private import made_folder
+from ffe.private import closed_folder, made_folder
 from ffe.records.chain import DECISIONS, EQUITY, JOURNAL, Chain, Entry, resume
 from ffe.records.disk import Disk, Folder, Lines, SyncFailed
 from ffe.records.encode import (
@@ -147,7 +147,8 @@ class RunJournal(_Keeper):
         if path.exists():
             raise NotWritable(f"{path} exists, and a run is never written over. Choose another name, or move it away")
         with _writable(path):
-            made_folder(path.parent)
+            for folder in (path.parent.parent, path.parent):  # the data folder's, and that of its runs
+                closed_folder(folder)
             path.mkdir(mode=0o700)
             self._folder = Folder(path, disk or Disk())
             self._decisions = Lines(path / DECISIONS, self._folder.disk)

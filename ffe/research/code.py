@@ -108,16 +108,17 @@ def _sources(file: Path) -> dict[str, Path]:
     """The files by the names under which they are imported; "" is the file itself."""
     top = _top_of(file)
     package = _package(file, top)
+    own = package.split(".")[0]  # what was installed and is the strategy's own package is no library
     found, todo = {"": file}, [*_around(package)]
-    todo += _imported(file, package)
+    todo += _imported(file, package, own)
     while todo:
         name = todo.pop()
         place = file_of(name)
-        if name in found or place is None or _is_library(place) or place.resolve() == file.resolve():
+        if name in found or place is None or place.resolve() == file.resolve() or _is_library(name, place, own):
             continue
         found[name] = place
         if place.suffix == ".py":
-            todo += _imported(place, name if place.name == "__init__.py" else name.rpartition(".")[0])
+            todo += _imported(place, name if place.name == "__init__.py" else name.rpartition(".")[0], own)
     return found
 
 
@@ -128,7 +129,9 @@ def _libraries() -> tuple[Path, ...]:
     return tuple({Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def _is_library(place: Path) -> bool:
+def _is_library(name: str, place: Path, own: str) -> bool:
+    if own and name.split(".")[0] == own:
+        return False
     return any(place.resolve().is_relative_to(library) for library in _libraries())
 
 
@@ -150,7 +153,7 @@ def _around(name: str) -> Iterator[str]:
     return (".".join(parts[:n]) for n in range(1, len(parts) + 1))
 
 
-def _imported(path: Path, package: str) -> Iterator[str]:
+def _imported(path: Path, package: str, own: str) -> Iterator[str]:
     """Every module that a file may import, and the packages that these stand in."""
     for name, level in _import_statements(path.read_bytes()):
         parts = name.split(".")
@@ -160,13 +163,13 @@ def _imported(path: Path, package: str) -> Iterator[str]:
         if parts and parts[0] != "ffe":  # our own code is in its version
             yield from _around(".".join(parts))
             if parts[-1] == "*":
-                yield from _modules_in(".".join(parts[:-1]))
+                yield from _modules_in(".".join(parts[:-1]), own)
 
 
-def _modules_in(package: str) -> Iterator[str]:
+def _modules_in(package: str, own: str) -> Iterator[str]:
     """What `import *` may bring: every module of a package."""
     spec = _spec_of(package)
-    if spec is not None and spec.origin and not _is_library(Path(spec.origin)):
+    if spec is not None and spec.origin and not _is_library(package, Path(spec.origin), own):
         for each in iter_modules(spec.submodule_search_locations):
             yield f"{package}.{each.name}"
 

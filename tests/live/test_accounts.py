@@ -7,22 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from ffe.config import InstrumentSettings, Secrets, Settings, VenueSettings
 from ffe.errors import ConfigError, NotWritable
 from ffe.live.accounts import (
     LOST,
     Known,
+    Reach,
     is_stopped,
+    latch_all,
     left_of,
     locked,
     mark_of,
     moved_from,
     permit_found,
     permit_of,
+    reach_of,
     take_over,
 )
-from ffe.model import HOUR
+from ffe.live.connect import Armed
+from ffe.model import HOUR, Instrument, Nanos
 from ffe.private import state_folder
-from tests.live.test_recovery import START, Session, state
+from tests.live.test_recovery import BTC, ETH, START, Session, state, state_at
 
 ONE, TWO = Known(mark_of("one")), Known(mark_of("two"))
 
@@ -230,9 +235,15 @@ def trades_of(folder: Path, *accounts: Known) -> list[str]:
     return [str(trade.instrument) for trade in left_of(folder, accounts).trades()]
 
 
-def with_a_trade(folder: Path) -> None:
-    with Session(folder) as session:
+def with_a_trade(folder: Path, account: Known = ONE) -> None:
+    with Session(folder, marks={"here": account.mark}) as session:
         session.step(kept=state("a"))
+
+
+def with_trades(folder: Path, *instruments: Instrument, at: Nanos = START) -> None:
+    """A session of both accounts, ONE here and TWO there, has these trades open."""
+    with Session(folder, marks={"here": ONE.mark, "there": TWO.mark}, at=at) as session:
+        session.step(kept=state_at(*instruments))
 
 
 def test_what_is_open_goes_with_the_account_to_another_folder(tmp_path: Path) -> None:
@@ -250,7 +261,7 @@ def test_newest_journal_of_the_account_is_the_one_to_go_on_from(tmp_path: Path, 
     started(tmp_path / "b", ONE, is_first=True)
     for name in ("a", "b"):
         opened = START + HOUR if name == newer else START
-        with Session(tmp_path / name, at=opened) as session:
+        with Session(tmp_path / name, at=opened, marks={"here": ONE.mark}) as session:
             session.step(kept=state("a", opened=opened))
     for folder in ("b", "a"):
         started(tmp_path / folder, ONE)
@@ -275,6 +286,120 @@ def test_journals_of_two_folders_cannot_be_put_together(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir(mode=0o700)
     for name, account in (("a", ONE), ("b", TWO)):
         started(tmp_path / name, account, is_first=True)
-        with_a_trade(tmp_path / name)
-    with pytest.raises(ConfigError, match=f"{tmp_path / 'a'} and {tmp_path / 'b'}.*each account from its own folder"):
-        left_of(tmp_path / "c", [ONE, TWO])
+        with_a_trade(tmp_path / name, account)
+    for folder in ("a", "b", "c"):
+        with pytest.raises(ConfigError, match=f"{tmp_path / 'a'} and {tmp_path / 'b'}.*each account from its own"):
+            left_of(tmp_path / folder, [ONE, TWO])
+    assert trades_of(tmp_path / "a", ONE) == trades_of(tmp_path / "b", TWO) == ["here:BTC/USDT"]
+
+
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_journal_that_is_newer_does_not_hide_what_another_account_has_open(tmp_path: Path, newer: str) -> None:
+    """The one account's journal was read alone, and the other's trade was nobody's."""
+    with_both_in("a", tmp_path)
+    started(tmp_path / "b", TWO, is_first=True)
+    with Session(tmp_path / "b", at=START + HOUR * (1 if newer == "b" else -1), marks={"there": TWO.mark}) as session:
+        session.step(kept=state_at())
+    assert trades_of(tmp_path / "a", ONE, TWO) == ["here:BTC/USDT"]
+
+
+def with_both_in(name: str, root: Path) -> None:
+    started(root / name, ONE, TWO, is_first=True)
+    with_trades(root / name, BTC)
+
+
+def test_trade_of_an_account_that_was_traded_elsewhere_since_is_not_its_folders_any_more(tmp_path: Path) -> None:
+    """Closed there, it would be sold a second time here."""
+    started(tmp_path / "a", ONE, TWO, is_first=True)
+    with_trades(tmp_path / "a", BTC, ETH)
+    started(tmp_path / "b", TWO, is_first=True)
+    with_trades(tmp_path / "b", at=START + HOUR)
+    left = left_of(tmp_path / "a", [ONE])
+    assert [trade.instrument for trade in left.trades()] == [BTC.id] and left.held() == {BTC.id}
+    assert trades_of(tmp_path / "b", TWO) == []
+
+
+def test_what_another_account_of_the_journal_has_open_comes_along(tmp_path: Path) -> None:
+    """Nobody would watch it otherwise."""
+    started(tmp_path / "a", ONE, TWO, is_first=True)
+    with_trades(tmp_path / "a", BTC, ETH)
+    assert trades_of(tmp_path / "b", TWO) == [BTC.id, ETH.id]
+
+
+def test_account_that_moved_away_and_back_goes_on_from_where_it_was_last(tmp_path: Path) -> None:
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    started(tmp_path / "b", ONE, is_first=True)
+    with Session(tmp_path / "b", at=START + HOUR, marks={"here": ONE.mark}) as session:
+        session.step(kept={**state("a"), "slots": {"trades": [None, None], "orders": []}})  # type: ignore[dict-item]
+    assert trades_of(tmp_path / "a", ONE) == []
+
+
+# ---------------------------------------------------------------- what a session reaches
+
+
+def reached(folder: Path, *named: str) -> Reach:
+    """By the name of a venue a session knows here as binance, there as kraken."""
+    settings = Settings(
+        data_folder=folder, currency="USDT",
+        venues={name: VenueSettings(source="ccxt", address="http://127.0.0.1:9") for name in ("here", "there")},
+        instruments={
+            i.symbol: InstrumentSettings(venue=i.venue, asset_class=i.asset_class, base=i.base, quote=i.quote)
+            for i in (BTC, ETH)
+        },
+    )  # fmt: skip
+    return reach_of(settings, named, Secrets(), Armed.NOT)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for venue in ("HERE", "THERE"):
+        monkeypatch.setenv(f"{venue}_API_KEY", f"key of {venue}".replace(" ", "-"))
+        monkeypatch.setenv(f"{venue}_API_SECRET", "secret")
+
+
+@pytest.mark.usefixtures("keys")
+def test_account_of_what_is_held_is_the_sessions_too(tmp_path: Path) -> None:
+    """It had no lock and no latch: another session traded it meanwhile."""
+    one, two = reached(tmp_path / "a", "BTC/USDT", "ETH/USDT").accounts
+    started(tmp_path / "a", one, two, is_first=True)
+    by_venue = {c.venue: mark_of(c.account_id) for c in reached(tmp_path / "a", "BTC/USDT", "ETH/USDT").connectors}
+    with Session(tmp_path / "a", marks=by_venue) as session:
+        session.step(kept=state_at(ETH))
+    found = reached(tmp_path / "a", "BTC/USDT")
+    assert {account.mark for account in found.accounts} == {*by_venue.values()}
+    assert found.symbols == ("BTC/USDT", "there:ETH/USDT") and [t.instrument for t in found.left.trades()] == [ETH.id]
+    with locked(tmp_path / "a", found.accounts), pytest.raises(ConfigError, match="another session trades"):
+        locked(tmp_path / "b", reached(tmp_path / "b", "ETH/USDT").accounts).__enter__()
+
+
+@pytest.mark.usefixtures("keys")
+def test_account_that_is_flat_and_not_named_is_anybodys(tmp_path: Path) -> None:
+    assert [account.mark for account in reached(tmp_path / "a", "BTC/USDT").accounts] != []
+    assert reached(tmp_path / "a", "BTC/USDT").symbols == ("BTC/USDT",)
+
+
+def test_folder_that_was_left_long_ago_is_known_by_its_journal(tmp_path: Path) -> None:
+    """An account's note names the last two; a stop in the third said "latched"."""
+    with_both_in("a", tmp_path)
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir(mode=0o700, exist_ok=True)
+        started(tmp_path / name, ONE, TWO, is_first=True)
+    assert moved_from(tmp_path / "a") == [tmp_path / "c"]
+
+
+def test_start_on_a_full_disk_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a" / "live.lock").mkdir()
+    with pytest.raises(NotWritable, match=r"live\.lock: Is a directory\. Nothing was started"):
+        started(tmp_path / "a", ONE)
+
+
+def test_every_account_can_be_latched_at_once(tmp_path: Path) -> None:
+    assert latch_all() == (False, [])
+    for name, account in (("a", ONE), ("b", TWO)):
+        started(tmp_path / name, account, is_first=True)
+    assert is_given(tmp_path / "a", ONE) and is_given(tmp_path / "b", TWO)
+    assert latch_all() == (True, [])
+    assert not is_given(tmp_path / "a", ONE) and not is_given(tmp_path / "b", TWO)
+    (TWO.root / "permit").mkdir()
+    assert latch_all() == (True, [f"{TWO.root / 'permit'}: Is a directory"])

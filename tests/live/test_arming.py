@@ -23,11 +23,12 @@ from ffe.config import Secrets, load_settings
 from ffe.errors import ConfigError
 from ffe.live import arming
 from ffe.live.__main__ import app as live
-from ffe.live.arming import Arming, check, check_again
+from ffe.live.arming import Arming, check, check_again, check_loaded
 from ffe.live.connect import REAL_MONEY, Armed, Connector, connectors
 from ffe.live.task import Task
 from ffe.model import HOUR, Venue
 from ffe.private import state_folder
+from ffe.research.find import strategy_of
 from ffe.wire.oanda_wire import PRACTICE
 from tests.live.street import KEY, ROOT, SECRET
 
@@ -332,6 +333,22 @@ def test_strategy_that_was_edited_under_a_session_does_not_start_again() -> None
     Path("idea.py").write_text(Path("idea.py").read_text() + "\nLENGTH = 7\n")
     with pytest.raises(ConfigError, match="another strategy, or for one that was edited since"):
         check_again(signed, task, [found])
+
+
+def test_strategy_that_was_edited_between_the_look_and_the_load_does_not_start() -> None:
+    Path("idea.py").write_text(Path(IDLE.rpartition(":")[0]).read_text())
+    assert armed(strategy="idea.py:Idle").exit_code == 0
+    signed = arming._read(Path("arming.json"))
+    check_loaded(signed, strategy_of("idea.py:Idle")())
+    Path("idea.py").write_text(Path("idea.py").read_text() + "\nLENGTH = 7\n")
+    with pytest.raises(ConfigError, match="not what was loaded: it was signed for another strategy"):
+        check_loaded(signed, strategy_of("idea.py:Idle")())
+
+
+def test_address_that_is_not_the_venues_own_is_shown_where_it_is_signed() -> None:
+    """Whoever wrote the settings chose it, and the key goes there."""
+    Path("ffe.toml").write_text(LIMITS + '[venues.oanda]\naddress = "https://gateway.example"\n')
+    assert "at oanda, whose key goes to https://gateway.example, is asked for" in armed().output
 
 
 def test_engine_of_a_session_whose_arming_has_expired_starts_to_reduce() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from typer.testing import CliRunner
 
 from ffe import private
 from ffe.cli import app
-from ffe.config import Settings, VenueSettings
+from ffe.config import Settings, VenueSettings, load_secrets
 from ffe.errors import ConfigError, RecordError
 from ffe.live import client, closing, control
-from ffe.live.accounts import Known, take_over
+from ffe.live.accounts import Known, known_by, take_over
 from ffe.live.actions import Report
 from ffe.live.client import NoSession, ask, force, force_everything, kill_what_runs, last_known
+from ffe.live.connect import connectors
 from ffe.live.link import Link
 from ffe.live.oversight import LATCHED
 from ffe.live.permit import Permit
@@ -113,6 +115,7 @@ def test_supervisor_that_falls_silent_during_a_stop_is_not_waited_for(
 
 @pytest.mark.parametrize("done", [True, False])
 def test_stop_by_force_is_as_good_as_its_supervisor_says(tmp_path: Path, done: bool) -> None:
+    Permit(tmp_path).give()
     said: list[str] = []
     with supervised(tmp_path, says({"said": "closing"}, {"said": "and this", "done": done})):
         assert force(Settings(data_folder=tmp_path), said.append) is done and said == [LATCHED, "closing", "and this"]
@@ -130,6 +133,7 @@ def test_stop_by_force_closes_though_a_lock_is_held_by_a_process_that_cannot_be_
 ) -> None:
     """Another user's, where the folder was open to others; it refused as long as the lock was held."""
     monkeypatch.setattr(client, "LOCK_SECONDS", 0.1)
+    Permit(tmp_path).give()
     said, closed = [], Report(True, ("The venues show flat.",))
     monkeypatch.setattr(Task, "kept", lambda folder: TASK)
     monkeypatch.setattr(closing, "close_all", lambda place, say: closed)
@@ -180,6 +184,53 @@ def test_stop_in_a_folder_that_the_account_has_left_does_not_say_latched(tmp_pat
     with supervised(tmp_path / "left", says({"said": "flat", "done": True})):
         assert force(Settings(data_folder=tmp_path / "left"), said.append) is False
     assert said[0].startswith("NOT LATCHED: ") and str(tmp_path / "now") in said[0] and LATCHED not in said
+
+
+def test_stop_where_no_session_ever_ran_says_nothing_of_a_latch(tmp_path: Path) -> None:
+    """It said "latched", of nothing, because of a typing error in the settings."""
+    said: list[str] = []
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(NoSession, match="no session ever ran here, and nothing was stopped"):
+            force(Settings(data_folder=folder), said.append)
+    assert said == []
+
+
+def test_stop_whose_folder_is_gone_latches_the_account(tmp_path: Path) -> None:
+    account, folder = Known("0123456789abcdef"), made_folder_of(tmp_path / "gone")
+    take_over(folder, [account], is_first=True)
+    shutil.rmtree(folder)
+    with pytest.raises(RecordError, match="no session ever ran here"):
+        force(Settings(data_folder=folder), lambda text: None)
+    assert not Permit(account.root).is_given
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[gate]\nno_such = 1\n"])
+def test_stop_with_settings_that_cannot_be_read_latches_every_account(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was latched, and the session that was to be stopped went on buying."""
+    monkeypatch.chdir(tmp_path)
+    account = Known("0123456789abcdef")
+    take_over(made_folder_of(tmp_path / "one"), [account], is_first=True)
+    (tmp_path / "ffe.toml").write_text(text)
+    result = CliRunner().invoke(app, ["stop", "--force"])
+    assert isinstance(result.exception, ConfigError) and "ffe.toml" in str(result.exception)
+    assert not Permit(account.root).is_given and "latched: no entry leaves, of any account" in result.output
+    assert "NOT closed" in result.output
+
+
+def test_closing_in_a_folder_that_the_account_has_left_is_left_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood in the journal here was closed there, and was sold a second time."""
+    monkeypatch.setenv("COINBASE_API_KEY", "a-key")
+    monkeypatch.setenv("COINBASE_API_SECRET", "a-secret")
+    task = TASK.model_copy(update={"settings": moved("http://127.0.0.1:9")})
+    (connector,) = connectors(task.settings, task.symbols, load_secrets(), task.armed)
+    for name in ("left", "now"):
+        take_over(made_folder_of(tmp_path / name), known_by([connector]), is_first=True)
+    accounts = closing.accounts_of(closing.Place(tmp_path / "left", task))
+    assert not accounts.told and f"the account is traded from {tmp_path / 'now'} now" in accounts.untold[0][1]
 
 
 def made_folder_of(path: Path) -> Path:

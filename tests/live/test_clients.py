@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ffe.live import clients
 from ffe.live.clients import IDLE_SECONDS, MOST_AT_ONCE, MOST_CLIENTS, Client, Clients, Peer, peer_of
 from ffe.live.link import Said
 
@@ -178,6 +179,25 @@ def test_accept_survives_that_no_handle_is_left(door: Door) -> None:
             os.close(handle)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert is_cut(waiting) and door.serves()
+
+
+def test_accept_survives_that_somebody_else_takes_the_last_handle(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handle that turns a client away is let go for a moment; the whole machine had none left, and it fell."""
+    door.connect()
+    monkeypatch.setattr(clients, "_spare", lambda: None)
+    before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        door.turn(3)
+    finally:
+        for handle in taken:
+            os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    monkeypatch.undo()
+    assert door.serves()
 
 
 # ---------------------------------------------------------------- who asks

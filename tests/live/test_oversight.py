@@ -416,6 +416,17 @@ def test_re_arm_that_the_engine_does_not_answer_gives_no_permit(case: Case) -> N
     assert case.count(Do.GIVE_PERMIT) == 0
 
 
+@pytest.mark.parametrize("how", ["the disk hangs", "the engine ends"])
+def test_re_arm_whose_permit_is_on_its_way_claims_nothing_of_it(case: Case, how: str) -> None:
+    """It was answered "the permit is not given", and then it was."""
+    asker = re_armed(case, "cleared")
+    if how == "the disk hangs":
+        case.wait(60.2)
+    else:
+        case.take(case.machine.engine_ended(1, case.now))
+    assert case.done(asker) is False and "whether the permit is given is not known" in case.replies(asker)[-1]
+
+
 def test_permit_that_cannot_be_given_is_told(case: Case) -> None:
     asker = re_armed(case, "cleared")
     case.take(case.machine.commands.permit_given("data/permit: No space left on device", case.now))
@@ -594,6 +605,34 @@ def test_engine_that_falls_is_started_anew(case: Case) -> None:
     case.take(case.machine.engine_ended(1, case.now))
     assert case.count(Do.START) == 2 and case.machine.is_running
     assert Announce("The engine ended with 1.") in case.actions
+
+
+def test_engine_for_which_there_is_no_process_is_tried_again_after_a_pause(case: Case) -> None:
+    """No process, or no handle for its socket, was to be had for a moment, and the supervisor fell."""
+    case.take(case.machine.engine_ended(1, case.now))
+    case.take(case.machine.not_started("[Errno 11] Resource temporarily unavailable", case.now))
+    assert "Resource temporarily unavailable" in [a.text for a in case.actions if isinstance(a, Announce)][-1]
+    assert Do.START not in case.wait(4.9) and not case.machine.is_running
+    assert case.wait(0.2).count(Do.START) == 1 and case.machine.is_running
+
+
+def test_engine_for_which_there_never_is_a_process_is_left_down(case: Case) -> None:
+    for _ in range(5):
+        case.take(case.machine.not_started("no process", case.now))
+        case.wait(5.1)
+    assert case.count(Do.START) == 5 and case.actions[-1] is Do.SECURE
+
+
+@pytest.mark.parametrize("then", ["a stop", "an end"])
+def test_engine_that_waits_for_a_process_is_not_started_any_more(case: Case, then: str) -> None:
+    case.take(case.machine.not_started("no process", case.now))
+    if then == "a stop":
+        case.ask(Act.EMERGENCY_STOP)
+        case.take(case.machine.latched("", case.now))
+        case.take(case.machine.closed(GOOD, case.now))
+    else:
+        case.take(case.machine.end(case.now))
+    assert Do.START not in case.wait(10.0)
 
 
 def test_engine_that_falls_five_times_within_an_hour_is_left_down_once_its_positions_are_secured(case: Case) -> None:

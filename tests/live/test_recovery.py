@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from ffe.book import Book
+from ffe.book import Book, Position
 from ffe.errors import Tampered
 from ffe.live.recovery import Left, left_in
 from ffe.model import (
@@ -33,6 +34,7 @@ from ffe.model import (
     Side,
     Step,
     Symbol,
+    Ticket,
     Universe,
     Venue,
 )  # fmt: skip
@@ -42,39 +44,67 @@ from ffe.risk.gatekeeper import Reducer
 from ffe.risk.limits import GateLimits
 
 HERE, USDT = Venue("here"), Currency("USDT")
+THERE = Venue("there")
 BTC = Instrument(HERE, Symbol("BTC/USDT"), AssetClass.CRYPTO, Currency("BTC"), USDT, "24/7", lot=1e-5)
+ETH = Instrument(THERE, Symbol("ETH/USDT"), AssetClass.CRYPTO, Currency("ETH"), USDT, "24/7", lot=1e-5)
 UNIVERSE = Universe((BTC,), (Account(HERE, AccountKind.SPOT, USDT),), USDT)
+BOTH = Universe((BTC, ETH), (*UNIVERSE.accounts.values(), Account(THERE, AccountKind.SPOT, USDT)), USDT)
 START: Nanos = 20_000 * DAY
+MARKS = {"here": "a mark"}
 SOMETHING = Step(0.0, changes=(Change("slot", "free", "held"),))
 
 
-def head(name: str = "Holds") -> dict[str, Json]:
+def head(name: str = "Holds", marks: Mapping[str, str] = MARKS) -> dict[str, Json]:
+    """Of a session with an account at each venue that has a mark."""
+    universe = BOTH if THERE in marks else UNIVERSE
     value = {
-        "strategy": name, "traded": encode_value(UNIVERSE.instruments), "others": [], "currency": "USDT",
-        "accounts": encode_value(tuple(UNIVERSE.accounts.values())), "marks": {"here": "a mark"},
+        "strategy": name, "traded": encode_value(universe.instruments), "others": [], "currency": "USDT",
+        "accounts": encode_value(tuple(universe.accounts.values())), "marks": dict(marks),
     }  # fmt: skip
     return dict(loads(canonical(value)))  # type: ignore[call-overload]
 
 
+def trade(slot: int, instrument: InstrumentId, *orders: str, opened: Nanos = START) -> Json:
+    """With these protections under way."""
+    flights = [{"order": order, "role": "protect", "qty": "0.5", "sent": opened + 1} for order in orders]
+    return {
+        "slot": slot, "instrument": instrument, "side": 1, "opened": opened, "qty": 0.5, "stop": 49_000.0,
+        "target": None, "flights": flights,
+    }  # fmt: skip
+
+
 def state(*orders: str, opened: Nanos = START) -> Json:
     """One trade with these protections under way."""
-    flights = [{"order": order, "role": "protect", "qty": "0.5", "sent": opened + 1} for order in orders]
-    trade = {
-        "slot": 0, "instrument": BTC.id, "side": 1, "opened": opened, "qty": 0.5, "stop": 49_000.0, "target": None,
-        "flights": flights,
-    }  # fmt: skip
     return {
         "book": encode_value(Book(UNIVERSE, 1).save()),
-        "slots": {"trades": [trade, None], "orders": [[order, 0] for order in (*orders, "an ended one")]},
+        "slots": {
+            "trades": [trade(0, BTC.id, *orders, opened=opened), None],
+            "orders": [[order, 0] for order in (*orders, "an ended one")],
+        },
     }
+
+
+def state_at(*instruments: Instrument) -> Json:
+    """A session with an account at both venues, with a trade of each of these."""
+    book = Book(BOTH, 1)
+    for account in BOTH.accounts.values():
+        book.apply(AccountRead(START, account.venue, None, (), ()))
+    for instrument in instruments:
+        book.ledgers[instrument.venue].ours[instrument.id] = Position(0.5, 50_000.0, 25_000.0)
+        book.ledgers[instrument.venue].foreign[instrument.id] = Position(2.0, 50_000.0, 100_000.0)
+    trades = [trade(n, i.id, f"stop of {i.id}") for n, i in enumerate(instruments)]
+    orders: list[Json] = [[f"stop of {i.id}", n] for n, i in enumerate(instruments)]
+    return {"book": encode_value(book.save()), "slots": {"trades": trades, "orders": orders}}
 
 
 class Session:
     """A session's journal, or a closing's, line by line."""
 
-    def __init__(self, root: Path, kept: Json = None, name: str = "Holds", at: Nanos = START) -> None:
+    def __init__(
+        self, root: Path, kept: Json = None, name: str = "Holds", at: Nanos = START, marks: Mapping[str, str] = MARKS
+    ) -> None:
         self.kept, self.now = kept, at
-        body = head(name) if name else {"closes": "a session"}
+        body = head(name, marks) if name else {"closes": "a session"}
         self.journal = LiveJournal(root, Stamp(name or "closing", "code", "", ""), body, lambda: self.kept)
 
     def __enter__(self) -> Session:
@@ -284,6 +314,40 @@ def test_state_that_does_not_fit_is_refused(old: str, new: str) -> None:
 def test_state_that_fits_is_taken() -> None:
     Left("a session", head(), state("a")).check()  # type: ignore[arg-type]
     Left().check()
+
+
+# ---------------------------------------------------------------- what another journal tells of since
+
+
+def two_accounts(*instruments: Instrument) -> Left:
+    sent = (Ticket(OrderId("an exit"), Role.EXIT, ETH.id, Side.SHORT, 0.5),)
+    return Left("a session", head(marks={"here": "one", "there": "two"}), state_at(*instruments), sent)  # type: ignore[arg-type]
+
+
+def test_what_is_left_out_of_a_state_is_gone_whole_and_the_rest_is_as_it_was() -> None:
+    left = two_accounts(BTC, ETH)
+    rest = left.without({THERE})
+    assert [trade.instrument for trade in rest.trades()] == [BTC.id] and rest.sent == ()
+    assert rest.held() == {BTC.id} and rest.ids() == {f"stop of {BTC.id}"}
+    book, before = rest.book(BOTH, 1), left.book(BOTH, 1)
+    assert book.opened == {HERE} and before.opened == {HERE, THERE}, "its account is opened as if new"
+    assert book.ledgers[HERE].save() == before.ledgers[HERE].save()
+    assert left.without(set()) is left and Left().without({HERE}) == Left()
+
+
+def test_slot_of_what_is_left_out_is_free_and_others_keep_theirs() -> None:
+    rest = two_accounts(ETH, BTC).without({THERE})
+    (trade,) = rest.trades()
+    assert (trade.slot, trade.instrument) == (1, BTC.id)
+
+
+def test_journal_knows_the_accounts_of_its_newest_session() -> None:
+    left = two_accounts(ETH)
+    assert left.knows("one") and left.knows("two") and not left.knows("three")
+    assert left.is_trading("two") and not left.is_trading("one")
+    assert not Left("a session", head(), None).knows("a mark"), "no state, nothing that is known"  # type: ignore[arg-type]
+    older = Left("a session", head(marks={}), state("a"))  # type: ignore[arg-type]
+    assert older.knows("any") and older.is_trading("any"), "it is of before marks"
 
 
 # ---------------------------------------------------------------- what an adapter is given

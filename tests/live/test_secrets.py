@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ffe.cli import app as ffe
-from ffe.config import Settings, handed_over, keys_of, load_secrets, load_settings, received
+from ffe.config import Settings, handed_over, keys_of, load_secrets, load_settings, received, without_keys
 from ffe.errors import ConfigError
 from ffe.live.accounts import Known, locked, mark_of
 from ffe.live.child import Handed
@@ -269,6 +269,15 @@ def test_engine_has_no_key_in_its_environment_and_its_command_line_shows_its_fol
         assert MARK.encode() not in environment.lower() and b"PYTHONPATH" in environment
         module, where, *numbers = words[words.index(b"-m") + 1 : -1]
         assert (module, where) == (b"ffe.live.worker", b"data") and all(number.isdigit() for number in numbers)
+
+
+def test_engine_has_no_key_of_a_venue_that_the_settings_do_not_describe() -> None:
+    Path("ffe.toml").write_text(VENUES.format(address="http://127.0.0.1:9"))
+    environment = {
+        "KRAKEN_API_KEY": MARK, "KRAKEN_API_SECRET": MARK, "kraken_api_password": MARK, "OANDA_API_KEY": MARK,
+        "NEWS_API_KEY": "a strategy's own", "PATH": "/bin",
+    }  # fmt: skip
+    assert without_keys(environment, load_settings()) == {"NEWS_API_KEY": "a strategy's own", "PATH": "/bin"}
 
 
 def test_keys_that_are_handed_over_are_those_that_were_set(monkeypatch: pytest.MonkeyPatch) -> None:

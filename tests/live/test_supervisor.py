@@ -91,6 +91,12 @@ def test_work_that_raises_is_handed_over_as_such(jobs: Jobs) -> None:
     assert said == ["ZeroDivisionError: integer division or modulo by zero"]
 
 
+def test_every_thread_runs_before_the_first_work(jobs: Jobs) -> None:
+    """Where no thread could be started later, a submission raised in the supervisor's loop."""
+    names = [thread.name for thread in threading.enumerate()]
+    assert sum(name.startswith("job_") for name in names) == 6 and sum(name.startswith("disk_") for name in names) == 1
+
+
 def test_selector_is_woken_by_what_is_posted(jobs: Jobs) -> None:
     import select
 

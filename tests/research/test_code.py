@@ -16,6 +16,7 @@ import pytest
 
 import ffe
 from ffe.errors import StrategyError
+from ffe.research import code
 from ffe.research.backtest import Plan, World
 from ffe.research.code import code_of, source_hash, versions
 from ffe.research.find import code_named, strategy_of
@@ -155,6 +156,34 @@ def test_what_python_imports_is_what_is_hashed(folder: Path, monkeypatch: pytest
 
 def test_libraries_are_no_part_of_it(folder: Path) -> None:
     assert source_hash(written(imports="import json, numpy.linalg, pandas")) == source_hash_of_text(Path("idea.py"))
+
+
+def test_package_of_the_strategys_own_is_part_of_it_wherever_it_was_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for a library, whose version nobody names."""
+    monkeypatch.setattr(code, "_libraries", lambda: (folder.resolve(),))
+    Path("ideas").mkdir()
+    for name in ("__init__", "helper", "deeper"):
+        Path(f"ideas/{name}.py").write_text("X = 1\n")
+    path = written("ideas/idea.py", "from ideas import helper, json\nfrom .deeper import *\nimport other")
+    Path("other.py").write_text("X = 1\n")
+    for name in ("helper", "deeper", "__init__"):
+        before = source_hash(path)
+        Path(f"ideas/{name}.py").write_text("X = 2\n")
+        assert source_hash(path) != before, name
+    before = source_hash(path)
+    Path("other.py").write_text("X = 2\n")
+    assert source_hash(path) == before, "a library"
+
+
+def test_command_line_finds_what_python_finds(folder: Path) -> None:
+    """What `ffe arm` signed was another hash than that of the session, which found what lies beside."""
+    Path("beside.py").write_text("LENGTH = 5\n")
+    written(imports="import beside")
+    command = [str(Path(sys.executable).with_name("ffe")), "backtest", "idea.py:Idea", "-s", "NONE"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    assert "UnknownSymbol" in said and "beside" not in said
 
 
 def source_hash_of_text(path: Path) -> str:

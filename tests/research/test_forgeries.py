@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -346,6 +346,7 @@ def test_line_behind_the_end_of_a_run_is_no_crash(run: Path, tmp_path: Path) -> 
     assert not verify(place).is_good
 
 
+STRIDES = [4, pytest.param(1, marks=pytest.mark.campaign)]
 ODD = (
     [], {}, None, True, 1.5, "\0", "\ud800", "a" * 5_000, 10**30, -(10**30), 10**4_290, "../../etc", [[]], "1e999",
 )  # fmt: skip
@@ -358,23 +359,31 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ffe.backtest(strategy, coins(bars=60), ffe.load_settings(), records=folder).folder
 
 
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_value_of_another_kind_anywhere_is_told_or_harmless(short: Path, tmp_path: Path, odd: object) -> None:
+def test_value_of_another_kind_anywhere_is_told_or_harmless(
+    short: Path, tmp_path: Path, odd: object, stride: int
+) -> None:
     """No traceback: from `verify`, from what reads a run, nor from what runs it again."""
     place = copied(short, tmp_path)
     whole = read_run(place)
     event, end = whole.of("event")[0], whole.of("end")[0]
     parts = [*islice(whole.decisions.values(), 1), whole.steps()[0], whole.head, whole.head["head"], event, end]
-    for part in [*parts, whole.lines[0], whole.lines[3]]:
-        for key in list(part):
-            before, part[key] = part[key], odd
-            try:
-                write_run(place, whole)
-            except (AttributeError, KeyError, TypeError):  # what the forger mends has to be there
-                continue
-            finally:
-                part[key] = before
-            tell_all(place, run_again)
+    for part, key in some_of([*parts, whole.lines[0], whole.lines[3]], odd, stride):
+        before, part[key] = part[key], odd
+        try:
+            write_run(place, whole)
+        except (AttributeError, KeyError, TypeError):  # what the forger mends has to be there
+            continue
+        finally:
+            part[key] = before
+        tell_all(place, run_again)
+
+
+def some_of(parts: list[dict], odd: object, stride: int) -> Iterator[tuple[dict, str]]:
+    """Where the odd value is put: everywhere, or in every fourth place, for each value another."""
+    places = [(part, key) for part in parts for key in part]
+    return islice(places, ODD.index(odd) % stride, None, stride)
 
 
 def tell_all(place: Path, again: Callable[[Path], object]) -> None:
@@ -552,8 +561,11 @@ def session_again(place: Path) -> object:
     return session_rerun(place, other_code=True, strategy="strategies/ma_cross.py:MaCross")
 
 
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_value_of_another_kind_anywhere_in_a_live_journal_is_told_or_harmless(tmp_path: Path, odd: object) -> None:
+def test_value_of_another_kind_anywhere_in_a_live_journal_is_told_or_harmless(
+    tmp_path: Path, odd: object, stride: int
+) -> None:
     place = live(tmp_path / "data")
     whole = read_live(place)
     whole.head["head"] = FULL
@@ -564,18 +576,18 @@ def test_value_of_another_kind_anywhere_in_a_live_journal_is_told_or_harmless(tm
     write_live(place, whole)
     assert verify(place).is_good, "or nothing would be run again"
     parts = [*islice(whole.decisions.values(), 1), whole.steps()[0], whole.head, whole.head["head"], whole.of("end")[0]]
-    for part in [*parts, resumed["body"], whole.of("event")[0], whole.of("checkpoint")[-1], lines[0]]:
-        for key in list(part):
-            before, part[key] = part[key], odd
-            try:
-                if part is whole.head["head"]:
-                    agreeing(whole)
-                write_live(place, whole)
-            except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):  # the forger's own
-                continue
-            finally:
-                part[key] = before
-            tell_all(place, session_again)
+    parts += [resumed["body"], whole.of("event")[0], whole.of("checkpoint")[-1], lines[0]]
+    for part, key in some_of(parts, odd, stride):
+        before, part[key] = part[key], odd
+        try:
+            if part is whole.head["head"]:
+                agreeing(whole)
+            write_live(place, whole)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):  # the forger's own
+            continue
+        finally:
+            part[key] = before
+        tell_all(place, session_again)
         agreeing(whole)
 
 

@@ -1,11 +1,13 @@
 """Runs command lines one after the other, each in its folder and with its environment, in this one process: imports are
-paid for once. Cases come as JSON on stdin, what came of each goes as JSON to the file that is named."""
+paid for once. Cases come as JSON on stdin, what came of each goes as JSON to the file that is named. Whoever runs this
+may trade: a stop must not find his accounts, so that the home is one of its own."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import pwd
 import runpy
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -28,6 +30,13 @@ def ran(folder: str, env: dict[str, str], command: list[str]) -> tuple[str, str]
     return "0", said.getvalue()
 
 
+def live_in(home: Path) -> None:
+    entry = pwd.getpwuid(os.getuid())
+    fields = [str(home) if value == entry.pw_dir else value for value in entry]
+    pwd.getpwuid = lambda _: pwd.struct_passwd(fields)  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     out = Path(sys.argv[1])
+    live_in(out.parent / "home")
     out.write_text(json.dumps([ran(**case) for case in json.load(sys.stdin)]))
