@@ -50,10 +50,10 @@ def test_folder_in_somebody_elses_or_of_a_group_of_others_is_refused(place: Path
 
 def test_way_through_a_link_is_looked_at_where_it_leads(place: Path) -> None:
     link = place.parent / "link"
-    link.symlink_to(place)
+    link.symlink_to(place / "own")
     place.chmod(0o777)
     with pytest.raises(ConfigError, match="which others may write to"):
-        own_folder(link / "own")
+        own_folder(link / "deeper")
 
 
 def test_folder_of_bars_and_runs_may_be_read_by_others_and_written_by_none(place: Path) -> None:
