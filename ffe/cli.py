@@ -320,6 +320,14 @@ def import_data(
     ],
     symbol: Annotated[str, typer.Option(help="What the bars are of.")],
     interval: Annotated[str, typer.Option(help="15m, 1h, 1d.")],
+    columns: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help='Which column is what, as in "time=Gmt time"; repeatable.'),
+    ] = None,
+    time_format: Annotated[Optional[str], typer.Option(help="How times are written, as in %d/%m/%Y %H:%M.")] = None,  # noqa: UP045
+    time_unit: Annotated[Optional[str], typer.Option(help="What numbers of time count: s, ms, us or ns.")] = None,  # noqa: UP045
+    tz: Annotated[Optional[str], typer.Option(help="The zone of times that name none: America/New_York.")] = None,  # noqa: UP045
+    sort: Annotated[bool, typer.Option("--sort", help="Put rows in order that are in none.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Check the bars of a file and put them into the cache."""
@@ -328,7 +336,10 @@ def import_data(
     from ffe.research.load import load_bars
 
     settings = _settings(config)
-    for series in load_bars(file, interval, symbol=symbol, config=settings):
+    for series in load_bars(
+        file, interval, symbol=symbol, config=settings, columns=parameters(columns or [], "--columns"),
+        time_format=time_format, time_unit=time_unit, tz=tz, sort=sort,
+    ):  # fmt: skip
         changed = Cache(settings.cache_path).put(series)
         typer.echo(
             f"{series!r} into {settings.cache_path}: {len(gaps(series))} gaps, "

@@ -28,8 +28,8 @@ def told() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def parameters(given: list[str]) -> dict[str, str]:
+def parameters(given: list[str], option: str = "--set") -> dict[str, str]:
     wrong = [item for item in given if "=" not in item]
     if wrong:
-        raise ConfigError(f"--set {wrong[0]}: write it as name=value, as in --set fast=20.")
+        raise ConfigError(f"{option} {wrong[0]}: write it as name=value, as in --set fast=20.")
     return dict(item.split("=", 1) for item in given)

@@ -91,6 +91,7 @@ class Hours:
     day_opens: IntArray
     day_closes: IntArray
     thin: IntArray
+    zone: str = "UTC"  # whose midnight begins a date, and in which vendors write times without a zone
     _edges: list[int] = field(init=False, repr=False)  # lists: bisect is five times faster on them than on arrays
     _thin_edges: list[int] = field(init=False, repr=False)
 
@@ -218,6 +219,7 @@ def _forex(first: int, last: int) -> Hours:
         day_opens=opens,
         day_closes=closes,
         thin=_interleaved(rolls - FOREX_THIN, rolls + FOREX_THIN),
+        zone=NEW_YORK.key,
     )
 
 
@@ -237,7 +239,8 @@ def _exchange(name: str, first: int, last: int) -> Hours:
     breaks = calendar.break_starts_nanos > 0  # NaT is the least int64
     opens = np.sort(np.r_[day_opens, calendar.break_ends_nanos[breaks]])
     closes = np.sort(np.r_[day_closes, calendar.break_starts_nanos[breaks]])
-    return Hours(name, start, end, opens, closes, day_opens, day_closes, np.r_[start, _interleaved(opens, closes), end])
+    thin = np.r_[start, _interleaved(opens, closes), end]
+    return Hours(name, start, end, opens, closes, day_opens, day_closes, thin, str(calendar.tz))
 
 
 def _interleaved(opens: IntArray, closes: IntArray) -> IntArray:

@@ -379,21 +379,20 @@ def with_row(row: str) -> str:
     [
         (with_row("2024-01-01 05:00:00,100,97,98,101,7"), "row 5 at 2024-01-01 05:00: high 97.0 is under low 98.0"),
         (with_row("2024-01-01 05:00:00,100,102,98,110,7"), "close 110.0 lies outside low 98.0 – high 102.0"),
-        (with_row("2024-01-01 05:00:00,100,102,98,,7"), "close is nan, not a number"),
-        (with_row("2024-01-01 05:00:00,100,102,98,much,7"), "close is nan, not a number"),
-        (with_row("2024-01-01 05:00:00,100,102"), "is nan, not a number"),
+        (with_row("2024-01-01 05:00:00,100,102,98,,7"), "row 5: its close is empty"),
+        (with_row("2024-01-01 05:00:00,100,102,98,much,7"), "row 5: its close is 'much', no number"),
+        (with_row("2024-01-01 05:00:00,100,102"), "row 5: its close is empty"),
         (with_row("2024-01-01 05:00:00,0,102,0,101,7"), "open 0.0 is not above zero"),
         (with_row("2024-01-01 05:00:00,-1,102,-2,101,7"), "open -1.0 is not above zero"),
         (with_row("2024-01-01 05:00:00,100,102,98,101,-7"), "volume -7.0 is negative"),
         (with_row("2024-01-01 04:00:00,100,102,98,101,7"), "row 5 at 2024-01-01 04:00: the same time as the row"),
         (with_row("2024-01-01 02:00:00,100,102,98,101,7"), "row 5 at 2024-01-01 02:00: earlier than the row before"),
         (with_row("2024-01-01 05:30:00,100,102,98,101,7"), "not on the grid of 1h"),
-        (with_row(",100,102,98,101,7"), "row 5 has no time"),
-        (with_row("yesterday,100,102,98,101,7"), "row 5: its time is 'yesterday'. Write times as 2024-03-29"),
+        (with_row(",100,102,98,101,7"), "row 5: its time is empty"),
+        (with_row("yesterday,100,102,98,101,7"), "row 5: its time is 'yesterday', and the others read as %Y-%m-%d"),
         ("\n".join([HEAD, *EVERY_OTHER]), "it is another interval"),
         (HEAD, "holds no rows"),
-        ("", "has no column time"),
-        ("\n".join(ROWS), "has no column time"),
+        ("", "holds no rows"),
         ("\n".join([HEAD.replace("close", "last"), *ROWS]), "has no column close, but time, open, high, low, last"),
         ("\n".join([HEAD.replace("time", "when"), *ROWS]), "has no column time"),
     ],
@@ -408,12 +407,29 @@ def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
     assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
 
 
+def test_times_that_can_be_read_in_two_ways_are_imported_by_a_word(ffe: Terminal, home: Path) -> None:
+    rows = (f"05/03/2024 {hour:02}:00,100,102,98,101,7" for hour in range(24))
+    (home / "day.csv").write_text("\n".join([HEAD.replace("time", "Gmt time"), *rows]))
+    command = ("data", "import", "day.csv", "--symbol", "BTC/USD", "--interval", "1h")
+    assert_clear(ffe(*command), "2024-03-05 00:00", "2024-05-03 00:00", "--time-format")
+    assert_clear(ffe(*command, "--columns", "time=when"), "no column 'when', but Gmt time, open")
+    assert_clear(ffe(*command, "--columns", "when"), "--columns when: write it as name=value")
+    done = ffe(*command, "--time-format", "%d/%m/%Y %H:%M", "--columns", "time=Gmt time")
+    assert done.code == 0 and "24 bars, 2024-03-05 00:00 – 2024-03-06 00:00" in done.out
+
+
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("none.csv", "no such file"), ("bars.txt", "neither csv nor parquet"), ("bars.parquet", "cannot be read")],
+    [
+        ("none.csv", "no such file"),
+        ("bars.txt", "no line names its columns"),
+        ("bars.pdf", "neither csv nor parquet"),
+        ("bars.parquet", "cannot be read"),
+    ],
 )
 def test_a_file_that_cannot_be_bars_is_named(ffe: Terminal, home: Path, file: str, said: str) -> None:
-    (home / "bars.txt").write_text("bars")
+    for name in ("bars.txt", "bars.pdf"):
+        (home / name).write_text("bars")
     (home / "bars.parquet").write_text("bars")
     assert_clear(ffe("data", "import", file, "--symbol", "BTC/USD", "--interval", "1h"), file, said)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ffe.data.barset import FIELDS, Series
 from ffe.errors import BadBars
-from ffe.hours import Hours, spelt, stamp
+from ffe.hours import Hours, IntArray, spelt, stamp
 from ffe.model import Nanos
 
 Rows = NDArray[np.bool_]
@@ -99,8 +99,12 @@ def _refuse(s: Series, bad: Rows, reason: str) -> None:
 
 def in_session(s: Series, hours: Hours) -> Rows:
     """Which bars open while the market is open."""
-    n = np.searchsorted(hours.opens, s.open_time, side="right") - 1
-    return (n >= 0) & (s.open_time < hours.closes[n])
+    return is_in_session(s.open_time, hours)
+
+
+def is_in_session(times: IntArray, hours: Hours) -> Rows:
+    n = np.searchsorted(hours.opens, times, side="right") - 1
+    return (n >= 0) & (times < hours.closes[n])
 
 
 def _on_grid(s: Series, hours: Hours) -> Rows:

@@ -1,8 +1,8 @@
 """Bars from files and frames: csv and parquet (read by DuckDB), pandas, and a sample of stocks that needs no network.
 
-A row's time is its bar's open, in UTC unless it says otherwise. In daily rows of a market that closes, midnight is a
-date: the bar opens when that date's trading day does. Nothing is guessed and nothing repaired: the caller names the
-interval, every load passes quality.checked.
+A row's time is its bar's open. In daily rows of a market that closes, midnight, of UTC or of the exchange's own zone,
+is a date: the bar opens when that date's trading day does. Nothing is guessed and nothing repaired: the caller names
+the interval, what can be read in two ways is refused with both, and every load passes quality.checked.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ffe.data.barset import FIELDS, BarSet, Series, series_name
-from ffe.data.quality import checked
+from ffe.data.barset import FIELDS, BarSet, FloatArray, Series, series_name
+from ffe.data.quality import checked, is_in_session
+from ffe.data.tables import layout_of, numbers, opened, roles_of
+from ffe.data.times import AS_IT_STANDS, NO_TIME, Reading, Wish, in_zone, read_times, wall_of
 from ffe.errors import BadBars, DataError, MissingBars, UnknownSymbol
 from ffe.hours import Hours, IntArray, stamp
 from ffe.model import DAY, Instrument, Nanos
@@ -30,25 +32,50 @@ ALONE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }  # nothing is loaded for a file
-MOST_COLUMNS, MOST_HEADER = 1_000, 1 << 16
-MOST_LINE, MOST_ROWS = 1 << 14, 50_000_000  # bytes; ten times the minutes of ten years
-CSV = f"SELECT * FROM read_csv(?, null_padding = true, hive_partitioning = false, max_line_size = {MOST_LINE})"
+MOST_ROWS = 50_000_000  # ten times the minutes of ten years
 PARQUET = "SELECT * FROM read_parquet(?, hive_partitioning = false)"
-NO_TIME = np.iinfo(np.int64).min  # as NaT is to pandas
 SAMPLE_STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
 
 
-def from_csv(path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
-    """Columns time (or timestamp, datetime, date), open, high, low, close and volume, in any case and order."""
-    return _from_file(Path(path), instrument, interval, hours)
+def from_csv(
+    path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None, wish: Wish = AS_IT_STANDS
+) -> Series:
+    """Columns time (or timestamp, datetime, date), open, high, low, close and volume, in any case and order, or without
+    names in that order; packed by gzip or not. DataError where it can be read in two ways, with both."""
+    import duckdb
+
+    path = Path(path)
+    _refuse_missing(path, instrument, interval)
+    try:
+        layout = layout_of(path)
+        with duckdb.connect(config=ALONE) as con:
+            rows = opened(con, path, layout, as_pattern(path)).limit(MOST_ROWS + 1)
+            times, values = _read(con, rows, layout.names, path, interval, wish)
+    except (duckdb.Error, OSError, EOFError) as error:  # the latter two of what is packed badly
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
+    return _placed(instrument, interval, hours, times, values, wish, str(path))
 
 
-def from_parquet(path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
+def from_parquet(
+    path: Path | str, instrument: Instrument, interval: Nanos, hours: Hours | None = None, wish: Wish = AS_IT_STANDS
+) -> Series:
     """The same columns as from_csv."""
-    return _from_file(Path(path), instrument, interval, hours, is_parquet=True)
+    import duckdb
+
+    path = Path(path)
+    _refuse_missing(path, instrument, interval)
+    try:
+        with duckdb.connect(config=ALONE) as con:
+            times, values = _rows(con.sql(PARQUET, params=[as_pattern(path)]), path)
+    except (duckdb.Error, RuntimeError) as error:  # the latter where a column's name is no text
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
+    return _placed(instrument, interval, hours, times, values, wish, str(path))
 
 
-def from_frame(frame: pd.DataFrame, instrument: Instrument, interval: Nanos, hours: Hours | None = None) -> Series:
+def from_frame(
+    frame: pd.DataFrame, instrument: Instrument, interval: Nanos, hours: Hours | None = None,
+    wish: Wish = AS_IT_STANDS,
+) -> Series:  # fmt: skip
     """The same columns as from_csv; a DatetimeIndex may stand for the time."""
     import pandas as pd
 
@@ -59,11 +86,12 @@ def from_frame(frame: pd.DataFrame, instrument: Instrument, interval: Nanos, hou
     times = frame.iloc[:, columns[0]]
     if not pd.api.types.is_datetime64_any_dtype(times):
         raise DataError(f"{where}: its times are {times.dtype}. Make them datetimes: pandas.to_datetime(…, utc=True).")
+    is_wall = not isinstance(times.dtype, pd.DatetimeTZDtype)
     open_time = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns").asi8
-    values = (
+    values = [
         pd.to_numeric(frame.iloc[:, column], errors="coerce").to_numpy(np.float64, copy=True) for column in columns[1:]
-    )
-    return _series(instrument, interval, hours, open_time, *values)
+    ]
+    return _placed(instrument, interval, hours, Reading("", open_time, is_wall), values, wish, where)
 
 
 def sample_stocks(instruments: Sequence[Instrument]) -> BarSet:
@@ -104,15 +132,9 @@ def _columns(names: Sequence[str], where: str) -> list[int]:
 def _series(
     instrument: Instrument, interval: Nanos, hours: Hours | None, open_time: IntArray, *values: ArrayLike
 ) -> Series:
-    name = series_name(instrument, interval)
-    if not len(open_time):
-        raise MissingBars(f"{name}: the source holds no rows. Look whether it is the right one.")
-    timeless = np.flatnonzero(open_time == NO_TIME)
-    if len(timeless):
-        raise BadBars(f"{name}: row {timeless[0]} has no time. Correct or drop it in the source, and load again.")
     hours = hours or Hours.of(instrument.hours, int(open_time.min()), int(open_time.max()))
     if hours.is_daily(interval) and not np.any(open_time % DAY):
-        open_time = _day_opens(name, open_time, hours)
+        open_time = _day_opens(series_name(instrument, interval), open_time, hours)
     return checked(Series.from_arrays(instrument, interval, hours, open_time, *values), hours)
 
 
@@ -127,42 +149,80 @@ def _day_opens(name: str, dates: IntArray, hours: Hours) -> IntArray:
     return hours.day_opens[n]
 
 
-def _from_file(
-    path: Path, instrument: Instrument, interval: Nanos, hours: Hours | None, is_parquet: bool = False
-) -> Series:
-    import duckdb
+def _read(
+    con: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, names: Sequence[str], path: Path, interval: Nanos,
+    wish: Wish,
+) -> tuple[Reading, list[FloatArray]]:  # fmt: skip
+    """Times and fields of rows of text."""
+    rows.create("found")
+    rows = con.table("found")
+    count = rows.count("*").fetchall()[0][0]
+    if not count:
+        raise MissingBars(f"{path} holds no rows. Look whether it is the right one.")
+    if count > MOST_ROWS:
+        raise DataError(f"{path} has more than {MOST_ROWS:,} rows. Load it in parts.")
+    roles = roles_of(names, wish.columns, str(path))
+    times = read_times(rows, names, roles.times, interval, wish, str(path))
+    found = numbers(rows, {names[n]: f"c{n}" for n in roles.fields.values()}, str(path))
+    values = [found[names[roles.fields[field]]] if field in roles.fields else np.zeros(count) for field in FIELDS]
+    return times, values
 
+
+def _placed(
+    instrument: Instrument, interval: Nanos, hours: Hours | None, read: Reading, values: Sequence[ArrayLike],
+    wish: Wish, where: str,
+) -> Series:  # fmt: skip
+    """A series of times that were read, in the order of time and of the zone that they are in."""
+    times, arrays = read.times, [np.asarray(value) for value in values]
+    _refuse_timeless(times, series_name(instrument, interval))
+    if len(times) > 1 and (np.all(np.diff(times) < 0) or wish.sort):
+        order = np.argsort(times, kind="stable")
+        times, arrays = times[order], [array[order] for array in arrays]
+    hours = hours or Hours.of(instrument.hours, int(times.min()), int(times.max()))
+    is_date = hours.is_daily(interval) and not np.any(times % DAY)
+    if read.is_wall and not is_date:
+        times = in_zone(times, wish.zone, where) if wish.zone else _as_utc(times, interval, hours, where)
+    elif hours.is_daily(interval) and not is_date:
+        local = wall_of(times, hours.zone)
+        times = times if np.any(local % DAY) else local  # midnight of the exchange's zone is a date
+    return _series(instrument, interval, hours, times, *arrays)
+
+
+def _as_utc(times: IntArray, interval: Nanos, hours: Hours, where: str) -> IntArray:
+    """Times without a zone, which in a market with sessions must fit them. Where its own zone fits better they were
+    meant so: a session read five hours early trades on prices that nobody knew yet."""
+    outside = int(np.count_nonzero(~is_in_session(times, hours)))
+    if outside and not hours.is_daily(interval):
+        local = int(np.count_nonzero(~is_in_session(in_zone(times, hours.zone, where), hours)))
+        if local < outside:
+            raise DataError(
+                f"{where}: its times name no zone. As UTC {outside:,} of {len(times):,} rows lie outside the hours of "
+                f"{hours.name}, as {hours.zone} {local:,}. Say which: --tz {hours.zone}, or --tz UTC."
+            )
+    return times
+
+
+def _refuse_timeless(times: IntArray, name: str) -> None:
+    if not len(times):
+        raise MissingBars(f"{name}: the source holds no rows. Look whether it is the right one.")
+    timeless = np.flatnonzero(times == NO_TIME)
+    if len(timeless):
+        raise BadBars(f"{name}: row {timeless[0]} has no time. Correct or drop it in the source, and load again.")
+
+
+def _refuse_missing(path: Path, instrument: Instrument, interval: Nanos) -> None:
     if not path.is_file():
         raise MissingBars(f"{path}: no such file. Give the path of bars of {series_name(instrument, interval)}.")
-    if not is_parquet:
-        _refuse_wide(path)
-    try:
-        with duckdb.connect(config=ALONE) as con:
-            rows = _rows(con.sql(PARQUET if is_parquet else CSV, params=[_as_pattern(path)]), path)
-    except (duckdb.Error, RuntimeError) as error:  # the latter where a column's name is no text
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
-    return _series(instrument, interval, hours, *rows)
 
 
-def _as_pattern(path: Path) -> str:
+def as_pattern(path: Path) -> str:
     """A path is a path: DuckDB takes names for patterns, and would read bars1.csv for bars[1].csv; a folder's name is
     no column either."""
     return re.sub(r"[\[*?]", lambda found: f"[{found.group()}]", str(path.absolute()))
 
 
-def _refuse_wide(path: Path) -> None:
-    """Before anything is parsed: a file of bars has some columns, not thousands, and lines that end."""
-    with path.open("rb") as file:
-        first = file.read(MOST_HEADER)
-    line = first.partition(b"\n")[0]
-    if len(line) == MOST_HEADER or max(map(line.count, (b",", b";", b"\t", b"|"))) >= MOST_COLUMNS:
-        raise DataError(
-            f"{path}: its first line has more than {MOST_COLUMNS} columns, or no end. Is it a file of bars?"
-        )
-
-
-def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> list[NDArray[Any]]:
-    """Time in nanoseconds, then the fields; what is no number is NaN, for quality to name its row."""
+def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> tuple[Reading, list[FloatArray]]:
+    """Times and fields; what is no number is NaN, for quality to name its row."""
     time, *fields = (relation.columns[n] for n in _columns(relation.columns, str(path)))
     kind = str(relation.types[relation.columns.index(time)])
     if not kind.startswith(("TIMESTAMP", "DATE")):
@@ -171,7 +231,8 @@ def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> list[NDArray[Any]]:
     columns = relation.limit(MOST_ROWS + 1).project(f'epoch_ns("{time}") AS "{time}", {values}').fetchnumpy()
     if len(columns[time]) > MOST_ROWS:
         raise DataError(f"{path} has more than {MOST_ROWS:,} rows. Load it in parts.")
-    return [np.ma.filled(columns[time], NO_TIME), *(np.ma.filled(columns[name], np.nan) for name in fields)]
+    times = Reading("", np.ma.filled(columns[time], NO_TIME), is_wall="WITH TIME ZONE" not in kind)
+    return times, [np.ma.filled(columns[name], np.nan) for name in fields]
 
 
 def _timeless(relation: duckdb.DuckDBPyRelation, time: str, kind: str, path: Path) -> DataError:

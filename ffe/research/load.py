@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from ffe.config import Settings, load_settings
 from ffe.data import sources
 from ffe.data.barset import BarSet, Series
 from ffe.data.cache import Cache
+from ffe.data.times import Wish
 from ffe.errors import DataError, MissingBars
 from ffe.hours import instant, interval_of, spelt, stamp
 from ffe.model import DAY, Instrument, Nanos
@@ -17,20 +18,24 @@ from ffe.model import DAY, Instrument, Nanos
 if TYPE_CHECKING:
     import pandas as pd
 
-READERS = {".csv": sources.from_csv, ".parquet": sources.from_parquet}
+READERS = {".csv": sources.from_csv, ".txt": sources.from_csv, ".parquet": sources.from_parquet}
 
 
 def load_bars(
     what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None,
     end: str | None = None, *, symbol: str | None = None, config: Settings | None = None,
+    columns: Mapping[str, str] | None = None, time_format: str | None = None, time_unit: str | None = None,
+    tz: str | None = None, sort: bool = False,
 ) -> BarSet:  # fmt: skip
     """Bars that close within (start, end]: all there are where a bound is not given.
 
     what is a symbol or several (from the cache; the sample stocks are put there when first asked for), or a csv or
-    parquet file or a DataFrame, whose symbol must be named. Raises UnknownSymbol, MissingBars, BadBars.
+    parquet file or a DataFrame, whose symbol must be named. columns (by role, as {"time": "Gmt time"}), time_format (as
+    in strptime), time_unit (s, ms, us, ns), tz (of times that name none) and sort say of a file or frame what it does
+    not say itself. Raises UnknownSymbol, MissingBars, BadBars; DataError with every reading where there are several.
     """
     settings, step = config or load_settings(), interval_of(interval)
-    if isinstance(what, str) and Path(what).suffix not in READERS:
+    if isinstance(what, str) and _suffix(what) not in READERS:
         what = [what]
     if isinstance(what, list | tuple):
         if not what:
@@ -38,17 +43,25 @@ def load_bars(
         return _cached(list(dict.fromkeys(map(settings.instrument, what))), step, start, end, settings)
     if symbol is None:
         raise DataError("A file or a frame does not say what it is of: name its symbol, as in symbol='BTC/USD'.")
-    found = BarSet((_read(what, settings.instrument(symbol), step),))
+    wish = Wish(columns or {}, time_format, time_unit, tz, sort)
+    found = BarSet((_read(what, settings.instrument(symbol), step, wish),))
     return found.between(instant(start) if start else -(2**62), instant(end) if end else 2**62)
 
 
-def _read(what: str | Path | pd.DataFrame | Sequence[str], instrument: Instrument, interval: Nanos) -> Series:
+def _read(
+    what: str | Path | pd.DataFrame | Sequence[str], instrument: Instrument, interval: Nanos, wish: Wish
+) -> Series:
     if isinstance(what, str | Path):
-        reader = READERS.get(Path(what).suffix)
+        reader = READERS.get(_suffix(what))
         if reader is None:
             raise DataError(f"{what}: neither csv nor parquet. Convert it, or give a DataFrame.")
-        return reader(what, instrument, interval)
-    return sources.from_frame(what, instrument, interval)  # type: ignore[arg-type]
+        return reader(what, instrument, interval, wish=wish)
+    return sources.from_frame(what, instrument, interval, wish=wish)  # type: ignore[arg-type]
+
+
+def _suffix(path: str | Path) -> str:
+    """In any case, and of what is packed."""
+    return Path(str(path).lower().removesuffix(".gz")).suffix
 
 
 def _cached(
