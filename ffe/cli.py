@@ -340,10 +340,10 @@ def import_data(
         file, interval, symbol=symbol, config=settings, columns=parameters(columns or [], "--columns"),
         time_format=time_format, time_unit=time_unit, tz=tz, sort=sort,
     ):  # fmt: skip
-        changed = Cache(settings.cache_path).put(series)
+        added = Cache(settings.cache_path).add(series)
         typer.echo(
-            f"{series!r} into {settings.cache_path}: {len(gaps(series))} gaps, "
-            f"{outside(series)} bars outside its market's hours, {changed} bars changed."
+            f"{series!r} into {settings.cache_path}: {added}; {len(gaps(series))} gaps, "
+            f"{outside(series)} bars outside its market's hours."
         )
 
 

@@ -407,6 +407,15 @@ def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
     assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
 
 
+def test_a4_import_says_what_it_added_and_changed_and_removes_nothing(ffe: Terminal, home: Path) -> None:
+    (home / "all.csv").write_text("\n".join([HEAD, *ROWS]))
+    (home / "two.csv").write_text("\n".join([HEAD, ROWS[2], ROWS[20].rpartition(",")[0] + ",8"]))
+    command = ("--symbol", "BTC/USD", "--interval", "1h")
+    assert "24 added, 0 changed, 0 kept" in ffe("data", "import", "all.csv", *command).out
+    assert "0 added, 1 changed, 17 kept" in ffe("data", "import", "two.csv", *command).out
+    assert "│ 24" in ffe("data", "list").out
+
+
 def test_times_that_can_be_read_in_two_ways_are_imported_by_a_word(ffe: Terminal, home: Path) -> None:
     rows = (f"05/03/2024 {hour:02}:00,100,102,98,101,7" for hour in range(24))
     (home / "day.csv").write_text("\n".join([HEAD.replace("time", "Gmt time"), *rows]))

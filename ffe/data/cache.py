@@ -48,6 +48,7 @@ KEY = {"venue": "VARCHAR", "symbol": "VARCHAR", "tf": "INTEGER"}
 TABLES: dict[str, dict[str, str]] = {
     "bars": {**KEY, "ts": "TIMESTAMP", **dict.fromkeys(FIELDS, "DOUBLE")},
     "coverage": {**KEY, **dict.fromkeys(("from_ts", "to_ts", "fetched_at"), "TIMESTAMP")},
+    "revisions": {**KEY, "ts": "TIMESTAMP", **dict.fromkeys(FIELDS, "DOUBLE"), "replaced_at": "TIMESTAMP"},
 }
 SCHEMA = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind} NOT NULL' for name, kind in columns.items())});"
@@ -78,6 +79,19 @@ class Held:
     first: Nanos
     last: Nanos
     bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of adding bars: those that are new, those that are others than were there, and those within the same
+    range that were there and are in no row that came."""
+
+    new: int
+    changed: int
+    kept: int
+
+    def __str__(self) -> str:
+        return f"{self.new:,} added, {self.changed:,} changed, {self.kept:,} kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,14 @@ class Cache:
             self.revisions += changed
             log.warning("%s: %d cached bars were changed by a later load; results may move.", series.name, changed)
         return changed
+
+    def add(self, series: Series) -> Added:
+        """Keep these bars beside those that are there; of the same time the new one stands, and what it replaced is
+        kept as a revision. BadBars if one cannot be true."""
+        quality.checked(series)
+        incoming, key = _incoming(series), _key(series.instrument, series.interval, *_bounds(series, None, None))
+        with self._open(write=True) as con:
+            return _add(con, incoming, key)
 
     def get(
         self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos, hours: Hours | None = None
@@ -289,6 +311,29 @@ def _replace(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters)
     _cover(con, key)
     con.commit()
     return int(changed)
+
+
+def _add(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters) -> Added:
+    con.execute(SCHEMA)
+    con.register("incoming", incoming)
+    con.begin()
+    ours = {name: key[name] for name in ("venue", "symbol", "tf")}
+    again = f"FROM bars JOIN incoming USING (ts) WHERE {OURS}"
+    differs = " OR ".join(f"bars.{name} IS DISTINCT FROM incoming.{name}" for name in FIELDS)
+    old = ", ".join(f"bars.{name}" for name in FIELDS)
+    now = {"now": time.time_ns() // MICROSECOND}
+    (there,) = con.execute(f"SELECT count(*) {again}", ours).fetchall()[0]
+    (changed,) = con.execute(
+        f"INSERT INTO revisions SELECT $venue, $symbol, $tf, ts, {old}, make_timestamp($now::BIGINT) {again} "
+        f"AND ({differs})",
+        ours | now,
+    ).fetchall()[0]
+    (within,) = con.execute(f"SELECT count(*) FROM bars WHERE {WITHIN}", key).fetchall()[0]
+    con.execute(f"DELETE FROM bars WHERE {OURS} AND ts IN (SELECT ts FROM incoming)", ours)
+    con.execute(f"INSERT INTO bars SELECT $venue, $symbol, $tf, {BAR} FROM incoming", ours)
+    _cover(con, key)
+    con.commit()
+    return Added(len(incoming["ts"]) - there, int(changed), within - there)
 
 
 def _cover(con: duckdb.DuckDBPyConnection, key: Parameters) -> None:

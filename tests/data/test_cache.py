@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffe.data.barset import BarSet, Series
-from ffe.data.cache import Cache, Covered, Held
+from ffe.data.cache import Added, Cache, Covered, Held
 from ffe.errors import BadBars, DataError, MissingBars, NotWritable
 from ffe.feeds.synthetic import synthetic
 from ffe.hours import instant
@@ -52,6 +52,46 @@ def held_elsewhere(path: Path, seconds: float) -> Iterator[None]:
         other.stdout.readline()
         yield
         other.kill()
+
+
+# ---------------------------------------------------------------- beside what is there
+
+
+def test_a4_bars_that_are_added_remove_none(cache: Cache) -> None:
+    """Two rows nine days apart deleted 219 of 240 cached hours, which the import called changed."""
+    hours = series(BTC, "2024-01-01", 240)
+    assert cache.add(hours) == Added(240, 0, 0)
+    two = hours.at(np.array([3, 219]))
+    two = replace(two, close=np.array([float(two.close[0]), float(two.low[1])]))
+    assert cache.add(two) == Added(0, 1, 215)
+    assert str(Added(0, 1, 215)) == "0 added, 1 changed, 215 kept"
+    (held,) = cache.series()
+    assert held.bars == 240
+    now = cache.get(BTC, HOUR, NEW_YEAR, NEW_YEAR + 240 * HOUR)
+    assert now.close[219] == two.close[1] and same(now.between(0, NEW_YEAR + 200 * HOUR), hours.at(slice(0, 200)))
+
+
+def test_bar_that_was_replaced_is_kept_as_a_revision(cache: Cache) -> None:
+    cache.add(TEN)
+    for factor in (2.0, 3.0):
+        cache.add(replace(TEN, volume=TEN.volume * factor))
+    with duckdb.connect(cache.path, read_only=True) as con:
+        kept = con.execute("SELECT volume, count(*) FROM revisions GROUP BY 1 ORDER BY 1").fetchall()
+    assert kept == [(float(TEN.volume[0]), 10), (2.0 * float(TEN.volume[0]), 10)]
+    assert cache.add(replace(TEN, volume=TEN.volume * 3.0)) == Added(0, 0, 0), "nothing new"
+
+
+def test_bars_before_between_and_behind_are_added(cache: Cache) -> None:
+    cache.add(TEN.at(np.array([2, 5])))
+    assert cache.add(TEN.at(np.array([0, 1, 3, 4, 9]))) == Added(5, 0, 2)
+    assert [*cache.get(BTC, HOUR, NEW_YEAR, END).open_time] == [*TEN.open_time[[0, 1, 2, 3, 4, 5, 9]]]
+
+
+def test_cache_of_before_revisions_takes_bars(cache: Cache) -> None:
+    cache.put(TEN)
+    with duckdb.connect(cache.path) as con:
+        con.execute("DROP TABLE revisions")
+    assert cache.add(TEN) == Added(0, 0, 0)
 
 
 # ---------------------------------------------------------------- in and out
