@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -164,20 +164,27 @@ def test_idle_one_is_cut_and_one_who_waits_is_not(door: Door) -> None:
     assert is_cut(idle) and not is_cut(waits)
 
 
-def test_accept_survives_that_no_handle_is_left(door: Door) -> None:
-    """1,026 connections felled it."""
-    waiting = door.connect()
+@contextmanager
+def without_handles() -> Iterator[None]:
+    """Meanwhile this process can open nothing."""
     before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
         with suppress(OSError):
             while True:
                 taken.append(os.open(os.devnull, os.O_RDONLY))
-        door.turn(3)
+        yield
     finally:
         for handle in taken:
             os.close(handle)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_accept_survives_that_no_handle_is_left(door: Door) -> None:
+    """1,026 connections felled it."""
+    waiting = door.connect()
+    with without_handles():
+        door.turn(3)
     assert is_cut(waiting) and door.serves()
 
 
@@ -185,17 +192,8 @@ def test_accept_survives_that_somebody_else_takes_the_last_handle(door: Door, mo
     """The handle that turns a client away is let go for a moment; the whole machine had none left, and it fell."""
     door.connect()
     monkeypatch.setattr(clients, "_spare", lambda: None)
-    before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        with suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
+    with without_handles():
         door.turn(3)
-    finally:
-        for handle in taken:
-            os.close(handle)
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     monkeypatch.undo()
     assert door.serves()
 
