@@ -141,7 +141,7 @@ class _Reading:
                 covered = min(end, _decided(self.hours, self.interval, min(self.end, clock - SETTLED), last_close))
             if covered <= start:
                 return
-            inside = in_session(every, self.hours)
+            inside = in_session(every.open_time, self.hours)
             yield _Page(every.at(inside), start, covered, int(np.count_nonzero(~inside)))
             start = covered
 
@@ -160,7 +160,7 @@ class _Reading:
         """A day that ends after the market's own would be known, here, before its end."""
         if not self.hours.is_daily(self.interval):
             return
-        opens = series.open_time[in_session(series, self.hours)]
+        opens = series.open_time[in_session(series.open_time, self.hours)]
         strange = opens[~np.isin(opens, self.hours.day_opens)]
         if len(strange):
             at = stamp(int(strange[0]))

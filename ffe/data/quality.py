@@ -43,7 +43,7 @@ def checked(series: Series, hours: Hours | None = None) -> Series:
 
 def outside(series: Series, hours: Hours | None = None) -> int:
     """How many bars open while the market is closed: a vendor's pre-market, or another calendar."""
-    return int(np.count_nonzero(~in_session(series, hours or series.hours()))) if len(series) else 0
+    return int(np.count_nonzero(~in_session(series.open_time, hours or series.hours()))) if len(series) else 0
 
 
 def gaps(series: Series, hours: Hours | None = None) -> tuple[Gap, ...]:
@@ -75,7 +75,7 @@ def _faults(s: Series) -> Iterator[tuple[str, Rows]]:
 def _misplaced(s: Series, hours: Hours) -> Iterator[tuple[str, Rows]]:
     interval = spelt(s.interval)
     if hours.is_daily(s.interval):
-        yield f"no day of {hours.name} holds it", ~in_session(s, hours)
+        yield f"no day of {hours.name} holds it", ~in_session(s.open_time, hours)
     else:
         yield f"not on the grid of {interval} that most rows keep: two intervals are mixed", ~_on_grid(s, hours)
     yield "it ends before it opens", s.close_time <= s.open_time
@@ -97,12 +97,8 @@ def _refuse(s: Series, bad: Rows, reason: str) -> None:
     raise BadBars(f"{s.name}: {what}. Correct or drop it in the source, and load again.")
 
 
-def in_session(s: Series, hours: Hours) -> Rows:
-    """Which bars open while the market is open."""
-    return is_in_session(s.open_time, hours)
-
-
-def is_in_session(times: IntArray, hours: Hours) -> Rows:
+def in_session(times: IntArray, hours: Hours) -> Rows:
+    """At which of these times the market is open."""
     n = np.searchsorted(hours.opens, times, side="right") - 1
     return (n >= 0) & (times < hours.closes[n])
 

@@ -8,7 +8,7 @@ the interval, what can be read in two ways is refused with both, and every load 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffe.data.barset import FIELDS, BarSet, FloatArray, Series, series_name
-from ffe.data.quality import checked, is_in_session
+from ffe.data.quality import checked, in_session
 from ffe.data.tables import layout_of, numbers, opened, roles_of
 from ffe.data.times import AS_IT_STANDS, NO_TIME, Reading, Wish, in_zone, read_times, wall_of
 from ffe.errors import BadBars, DataError, MissingBars, UnknownSymbol
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-TIME_NAMES = ("time", "timestamp", "datetime", "date")
 ALONE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -66,7 +65,7 @@ def from_parquet(
     _refuse_missing(path, instrument, interval)
     try:
         with duckdb.connect(config=ALONE) as con:
-            times, values = _rows(con.sql(PARQUET, params=[as_pattern(path)]), path)
+            times, values = _rows(con.sql(PARQUET, params=[as_pattern(path)]), path, wish)
     except (duckdb.Error, RuntimeError) as error:  # the latter where a column's name is no text
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]} Open it and look.") from error
     return _placed(instrument, interval, hours, times, values, wish, str(path))
@@ -80,16 +79,20 @@ def from_frame(
     import pandas as pd
 
     where = f"the frame of {series_name(instrument, interval)}"
+    chosen = {}
     if isinstance(frame.index, pd.DatetimeIndex):
-        frame = frame.reset_index(names=TIME_NAMES[0])
-    columns = _columns([str(column) for column in frame.columns], where)
-    times = frame.iloc[:, columns[0]]
+        frame, chosen = frame.reset_index(names="time"), {"time": "time"}
+    time, fields = _roles([str(column) for column in frame.columns], chosen, wish, where)
+    times = frame.iloc[:, time]
     if not pd.api.types.is_datetime64_any_dtype(times):
         raise DataError(f"{where}: its times are {times.dtype}. Make them datetimes: pandas.to_datetime(…, utc=True).")
     is_wall = not isinstance(times.dtype, pd.DatetimeTZDtype)
     open_time = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns").asi8
     values = [
-        pd.to_numeric(frame.iloc[:, column], errors="coerce").to_numpy(np.float64, copy=True) for column in columns[1:]
+        pd.to_numeric(frame.iloc[:, fields[field]], errors="coerce").to_numpy(np.float64, copy=True)
+        if field in fields
+        else np.zeros(len(frame))
+        for field in FIELDS
     ]
     return _placed(instrument, interval, hours, Reading("", open_time, is_wall), values, wish, where)
 
@@ -118,15 +121,17 @@ def _sample(instrument: Instrument) -> Series:
 # ---------------------------------------------------------------- from columns to a series
 
 
-def _columns(names: Sequence[str], where: str) -> list[int]:
-    """Where time, open, high, low, close and volume stand."""
-    found = {name.strip().lower(): n for n, name in reversed(list(enumerate(names)))}
-    missing = [name for name in FIELDS if name not in found]
-    time = next((name for name in TIME_NAMES if name in found), None)
-    if time is None or missing:
-        lacks = [*([] if time else ["time"]), *missing]
-        raise MissingBars(f"{where} has no column {', '.join(lacks)}, but {', '.join(names)}. Rename its columns.")
-    return [found[name] for name in (time, *FIELDS)]
+def _roles(names: Sequence[str], chosen: Mapping[str, str], wish: Wish, where: str) -> tuple[int, dict[str, int]]:
+    """Which columns of a source that has types are the time and the fields; what a wish says of text is none of it."""
+    if wish.format or wish.unit:
+        raise DataError(
+            f"{where} has times, and no text of which --time-format or --time-unit would say how to read it."
+        )
+    roles = roles_of(names, {**chosen, **wish.columns}, where)
+    if len(roles.times) > 1:
+        both = " and ".join(names[n] for n in roles.times)
+        raise DataError(f"{where}: {both} may be its time. Say which: --columns time={names[roles.times[0]]}.")
+    return roles.times[0], dict(roles.fields)
 
 
 def _series(
@@ -191,9 +196,9 @@ def _placed(
 def _as_utc(times: IntArray, interval: Nanos, hours: Hours, where: str) -> IntArray:
     """Times without a zone, which in a market with sessions must fit them. Where its own zone fits better they were
     meant so: a session read five hours early trades on prices that nobody knew yet."""
-    outside = int(np.count_nonzero(~is_in_session(times, hours)))
+    outside = int(np.count_nonzero(~in_session(times, hours)))
     if outside and not hours.is_daily(interval):
-        local = int(np.count_nonzero(~is_in_session(in_zone(times, hours.zone, where), hours)))
+        local = int(np.count_nonzero(~in_session(in_zone(times, hours.zone, where), hours)))
         if local < outside:
             raise DataError(
                 f"{where}: its times name no zone. As UTC {outside:,} of {len(times):,} rows lie outside the hours of "
@@ -221,18 +226,19 @@ def as_pattern(path: Path) -> str:
     return re.sub(r"[\[*?]", lambda found: f"[{found.group()}]", str(path.absolute()))
 
 
-def _rows(relation: duckdb.DuckDBPyRelation, path: Path) -> tuple[Reading, list[FloatArray]]:
+def _rows(relation: duckdb.DuckDBPyRelation, path: Path, wish: Wish) -> tuple[Reading, list[FloatArray]]:
     """Times and fields; what is no number is NaN, for quality to name its row."""
-    time, *fields = (relation.columns[n] for n in _columns(relation.columns, str(path)))
-    kind = str(relation.types[relation.columns.index(time)])
+    n, fields = _roles(relation.columns, {}, wish, str(path))
+    time, kind = relation.columns[n], str(relation.types[n])
     if not kind.startswith(("TIMESTAMP", "DATE")):
         raise _timeless(relation, time, kind, path)
-    values = ", ".join(f'try_cast("{name}" AS DOUBLE) AS "{name}"' for name in fields)
-    columns = relation.limit(MOST_ROWS + 1).project(f'epoch_ns("{time}") AS "{time}", {values}').fetchnumpy()
-    if len(columns[time]) > MOST_ROWS:
+    values = [f'try_cast("{relation.columns[n]}" AS DOUBLE) AS {field}' for field, n in fields.items()]
+    rows = relation.limit(MOST_ROWS + 1).project(", ".join([f'epoch_ns("{time}") AS t', *values])).fetchnumpy()
+    count = len(rows["t"])
+    if count > MOST_ROWS:
         raise DataError(f"{path} has more than {MOST_ROWS:,} rows. Load it in parts.")
-    times = Reading("", np.ma.filled(columns[time], NO_TIME), is_wall="WITH TIME ZONE" not in kind)
-    return times, [np.ma.filled(columns[name], np.nan) for name in fields]
+    times = Reading("", np.ma.filled(rows["t"], NO_TIME), is_wall="WITH TIME ZONE" not in kind)
+    return times, [np.ma.filled(rows[field], np.nan) if field in fields else np.zeros(count) for field in FIELDS]
 
 
 def _timeless(relation: duckdb.DuckDBPyRelation, time: str, kind: str, path: Path) -> DataError:

@@ -88,6 +88,34 @@ def test_epochs_whose_size_says_nothing_are_told_by_the_interval(tmp_path: Path)
     assert span(read(tmp_path, [str(108_000_000 + 3_600_000 * n) for n in range(5)]))[0] == "1970-01-02 06:00"
 
 
+@pytest.mark.parametrize(
+    ("time", "form", "read_as"),
+    [
+        ("3 May '24 09:00", "%d %b '%y %H:%M", "2024-05-03 09:00"),
+        ("2024-05-03 09:00 +0200", "%Y-%m-%d %H:%M %z", "2024-05-03 07:00"),
+        ("2024/05/03 09:00:00.000", "%Y/%m/%d %H:%M:%S.%f", "2024-05-03 09:00"),
+    ],
+)
+def test_form_that_is_named_is_taken_as_it_stands(tmp_path: Path, time: str, form: str, read_as: str) -> None:
+    """A quote in it ended the statement, and the fraction of a second was cut off before it was compared."""
+    assert span(read(tmp_path, [time], format=form))[0] == read_as
+
+
+def test_form_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be read: .*%Q"):
+        read(tmp_path, ["2024-05-03"], format="%Q")
+
+
+@pytest.mark.parametrize("wish", [Wish(format="%d/%m/%Y"), Wish(unit="ms"), Wish(columns={"close": "none"})])
+def test_what_is_said_of_a_frame_is_used_or_refused(wish: Wish) -> None:
+    """It was passed over in silence."""
+    frame = pd.DataFrame({"time": pd.DatetimeIndex(["2024-05-03"]), "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5})
+    with pytest.raises(FfeError, match=r"no text of which|no column 'none'"):
+        sources.from_frame(frame, BTC, HOUR, wish=wish)
+    other = frame.rename(columns={"close": "last"})
+    assert sources.from_frame(other, BTC, HOUR, wish=Wish(columns={"close": "last"})).close[0] == 1.5
+
+
 def test_row_that_is_written_otherwise_is_named_with_its_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 2: its time is 'Total', and the others read as %Y-%m-%d %H:%M"):
         read(tmp_path, ["2024-05-03 01:00", "2024-05-03 02:00", "Total"])
