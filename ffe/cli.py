@@ -316,7 +316,10 @@ def _range(since: str, until: str | None, now: int) -> tuple[int, int]:
 @data_app.command("import")
 def import_data(
     file: Annotated[
-        Path, typer.Argument(help="A csv or parquet file: time (the bar's open, UTC), open, high, low, close, volume.")
+        Path,
+        typer.Argument(
+            help="A csv, parquet or feather file: time (of the bar's open), open, high, low, close, volume."
+        ),
     ],
     symbol: Annotated[str, typer.Option(help="What the bars are of.")],
     interval: Annotated[str, typer.Option(help="15m, 1h, 1d.")],
@@ -328,6 +331,7 @@ def import_data(
     time_unit: Annotated[Optional[str], typer.Option(help="What numbers of time count: s, ms, us or ns.")] = None,  # noqa: UP045
     tz: Annotated[Optional[str], typer.Option(help="The zone of times that name none: America/New_York.")] = None,  # noqa: UP045
     sort: Annotated[bool, typer.Option("--sort", help="Put rows in order that are in none.")] = False,
+    rows: Annotated[Optional[str], typer.Option(help="How the file spells the symbol.")] = None,  # noqa: UP045
     config: ConfigOption = None,
 ) -> None:
     """Check the bars of a file and put them into the cache."""
@@ -338,9 +342,10 @@ def import_data(
     settings = _settings(config)
     for series in load_bars(
         file, interval, symbol=symbol, config=settings, columns=parameters(columns or [], "--columns"),
-        time_format=time_format, time_unit=time_unit, tz=tz, sort=sort,
+        time_format=time_format, time_unit=time_unit, tz=tz, sort=sort, rows=rows,
     ):  # fmt: skip
         added = Cache(settings.cache_path).add(series)
+        typer.echo(plain(f"Read {series.source}."))
         typer.echo(
             f"{series!r} into {settings.cache_path}: {added}; {len(gaps(series))} gaps, "
             f"{outside(series)} bars outside its market's hours."

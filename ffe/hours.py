@@ -171,6 +171,12 @@ class Hours:
         """Whether bars of this interval span days of this calendar, not a length of time."""
         return interval >= DAY and len(self.day_opens) > 0
 
+    @property
+    def day_end(self) -> str:
+        """When a day ends, in words."""
+        ends = {ALWAYS: "00:00 UTC", FOREX: "17:00 New York"}
+        return ends.get(self.name, f"with the session of {self.name}")
+
     def _last_day_close(self, open_time: IntArray, interval: Nanos) -> IntArray:
         # An hour more than the interval: the day on which clocks go back has 25.
         within = np.searchsorted(self.day_closes, open_time + (interval + HOUR), side="right") - 1

@@ -432,7 +432,7 @@ def test_times_that_can_be_read_in_two_ways_are_imported_by_a_word(ffe: Terminal
     [
         ("none.csv", "no such file"),
         ("bars.txt", "no line names its columns"),
-        ("bars.pdf", "neither csv nor parquet"),
+        ("bars.pdf", "neither csv, parquet nor feather"),
         ("bars.parquet", "cannot be read"),
     ],
 )

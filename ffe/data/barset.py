@@ -45,6 +45,7 @@ class Series:
     low: FloatArray
     close: FloatArray
     volume: FloatArray
+    source: str = field(default="", kw_only=True)  # what they were read from, and how it was understood
 
     def __post_init__(self) -> None:
         for name in TIMES + FIELDS:
@@ -96,7 +97,8 @@ class Series:
         return self.at(slice(int(first), int(last)))
 
     def at(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Series:
-        return Series(self.instrument, self.interval, *(getattr(self, name)[rows] for name in TIMES + FIELDS))
+        columns = (getattr(self, name)[rows] for name in TIMES + FIELDS)
+        return Series(self.instrument, self.interval, *columns, source=self.source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,14 +184,16 @@ class BarSet:
         return instrument.symbol if len(venues) == 1 else instrument.id
 
     def __repr__(self) -> str:
-        return "\n".join([f"BarSet of {len(self)} series", *(f"  {s.name}: {len(s)} bars{_range(s)}" for s in self)])
+        lines = (f"  {s.name}: {len(s)} bars{_range(s)}{s.source and f' from {s.source}'}" for s in self)
+        return "\n".join([f"BarSet of {len(self)} series", *lines])
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{head}</th>" for head in ("symbol", "interval", "first", "last", "bars", "gaps"))
         rows = "".join(
             f"<tr>{''.join(f'<td>{escape(plain(cell))}</td>' for cell in self._cells(s))}</tr>" for s in self
         )
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        read = "".join(f"<p>{escape(plain(f'{s.name} from {s.source}'))}</p>" for s in self if s.source)
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{read}"
 
     def _cells(self, s: Series) -> tuple[str, ...]:
         from ffe.data.quality import gaps  # it reads series: a set asks it only when a person looks

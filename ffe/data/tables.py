@@ -18,6 +18,7 @@ import numpy as np
 
 from ffe.data.barset import FIELDS, FloatArray
 from ffe.errors import DataError, MissingBars
+from ffe.model import Instrument
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +44,8 @@ NAMES: dict[Role, tuple[str, ...]] = {
 }  # fmt: skip
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NO_LETTER = re.compile(r"[^A-Z0-9]")
+SHOWN_SYMBOLS = 8  # of many in one source, in a message
 WAYS = {  # how numbers may be written other than plainly: the shape of every cell, and what makes it a number
     "with a comma before the decimals": (r"^[+-]?\d+(,\d+)?$", "replace(trim({}), ',', '.')::DOUBLE"),
     "with commas between the thousands": (r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$", "replace(trim({}), ',', '')::DOUBLE"),
@@ -164,6 +167,31 @@ def roles_of(names: Sequence[str], chosen: Mapping[str, str], where: str) -> Rol
             raise DataError(f"{where}: {both} may both be its {role}. Say which: --columns {role}={names[same[0]]}.")
     fields: dict[str, int] = {role: found[role][0] for role in FIELDS if found.get(role)}
     return Roles(tuple(found["time"]), fields, found["symbol"][0] if found.get("symbol") else None)
+
+
+def said_of(roles: Roles, names: Sequence[str]) -> tuple[str, ...]:
+    """Which columns the fields are, in words, where their names do not say it."""
+    others = [f"{field} from {names[n]!r}" for field, n in roles.fields.items() if names[n].strip().lower() != field]
+    return (*([", ".join(others)] if others else []), *(() if "volume" in roles.fields else ("no volume, taken as 0",)))
+
+
+def the_symbol(symbols: Sequence[str], instrument: Instrument, said: str | None, where: str) -> str:
+    """Which of the symbols that a source has is the instrument's; said names it where they are spelt otherwise."""
+    named = [symbol for symbol in symbols if (symbol == said if said is not None else _is_called(symbol, instrument))]
+    if len(named) == 1:
+        return named[0]
+    shown = ", ".join(symbols[:SHOWN_SYMBOLS]) + (", …" if len(symbols) > SHOWN_SYMBOLS else "")
+    what = f"none of which is {said}" if said is not None else f"and {instrument.symbol} is asked for"
+    raise DataError(
+        f"{where}: its rows are of {shown}, {what}. Say which are meant, if any: --rows {symbols[0] or 'SYMBOL'}."
+    )
+
+
+def _is_called(name: str, instrument: Instrument) -> bool:
+    """Whether a vendor may write its symbol so: BTCUSD, btc-usd, X:BTCUSD, AAPL.US, EURUSD=X. BTCUSDT is another."""
+    meant = NO_LETTER.sub("", instrument.symbol.upper())
+    parts = [name, *re.split(r"[.:=]", name)]
+    return any(NO_LETTER.sub("", part.upper()) == meant for part in parts)
 
 
 # ---------------------------------------------------------------- rows

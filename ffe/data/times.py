@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfoNotFoundError
 
@@ -74,6 +74,7 @@ class Wish:
     unit: str | None = None
     zone: str | None = None
     sort: bool = False
+    symbol: str | None = None
 
 
 AS_IT_STANDS = Wish()
@@ -81,11 +82,13 @@ AS_IT_STANDS = Wish()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to read a column: how, in words; times are nanoseconds, of a clock without a zone where is_wall."""
+    """One way to read a column: how, in words; times are nanoseconds, of a clock without a zone where is_wall; column
+    is its name."""
 
     how: str
     times: IntArray
     is_wall: bool
+    column: str = ""
 
     def __str__(self) -> str:
         return f"{self.how} it is {stamp(int(self.times.min()))} – {stamp(int(self.times.max()))}"
@@ -98,7 +101,8 @@ def read_times(
     times they must be the same."""
     if len(columns) == 2 and _is_clock(rows, columns[1]):
         both = rows.project(f"trim(c{columns[0]}) || ' ' || trim(c{columns[1]}) AS said")
-        return chosen(of_text(both, "said", "time", wish.format, where), interval, where)
+        name = f"{names[columns[0]]} and {names[columns[1]]}"
+        return replace(chosen(of_text(both, "said", "time", wish.format, where), interval, where), column=name)
     found = {
         names[n]: _read_column(rows.project(f"trim(c{n}) AS said"), names[n], interval, wish, where) for n in columns
     }
@@ -109,7 +113,7 @@ def read_times(
                 f"{where}: its columns {first[0]} and {name} hold other times: by the one {first[1]}; by the other "
                 f"{reading}. Say which: --columns time={first[0]}."
             )
-    return first[1]
+    return replace(first[1], column=first[0])
 
 
 def _is_clock(rows: duckdb.DuckDBPyRelation, column: int) -> bool:

@@ -18,21 +18,26 @@ from ffe.model import DAY, Instrument, Nanos
 if TYPE_CHECKING:
     import pandas as pd
 
-READERS = {".csv": sources.from_csv, ".txt": sources.from_csv, ".parquet": sources.from_parquet}
+READERS = {
+    ".csv": sources.from_csv, ".txt": sources.from_csv, ".parquet": sources.from_parquet,
+    ".feather": sources.from_feather, ".arrow": sources.from_feather,
+}  # fmt: skip
 
 
 def load_bars(
     what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None,
     end: str | None = None, *, symbol: str | None = None, config: Settings | None = None,
     columns: Mapping[str, str] | None = None, time_format: str | None = None, time_unit: str | None = None,
-    tz: str | None = None, sort: bool = False,
+    tz: str | None = None, sort: bool = False, rows: str | None = None,
 ) -> BarSet:  # fmt: skip
     """Bars that close within (start, end]: all there are where a bound is not given.
 
-    what is a symbol or several (from the cache; the sample stocks are put there when first asked for), or a csv or
-    parquet file or a DataFrame, whose symbol must be named. columns (by role, as {"time": "Gmt time"}), time_format (as
-    in strptime), time_unit (s, ms, us, ns), tz (of times that name none) and sort say of a file or frame what it does
-    not say itself. Raises UnknownSymbol, MissingBars, BadBars; DataError with every reading where there are several.
+    what is a symbol or several (from the cache; the sample stocks are put there when first asked for), or a csv,
+    parquet or feather file, or a frame of pandas, polars or Arrow, whose symbol must be named. columns (by role, as
+    {"time": "Gmt time"}), time_format (as in strptime), time_unit (s, ms, us, ns), tz (of times that name none), sort
+    and rows (how the symbol is spelt there) say of a file or frame what it does not say itself; how it was understood
+    is each series' source. Raises UnknownSymbol, MissingBars, BadBars; DataError with every reading where there are
+    several.
     """
     settings, step = config or load_settings(), interval_of(interval)
     if isinstance(what, str) and _suffix(what) not in READERS:
@@ -43,7 +48,7 @@ def load_bars(
         return _cached(list(dict.fromkeys(map(settings.instrument, what))), step, start, end, settings)
     if symbol is None:
         raise DataError("A file or a frame does not say what it is of: name its symbol, as in symbol='BTC/USD'.")
-    wish = Wish(columns or {}, time_format, time_unit, tz, sort)
+    wish = Wish(columns or {}, time_format, time_unit, tz, sort, rows)
     found = BarSet((_read(what, settings.instrument(symbol), step, wish),))
     return found.between(instant(start) if start else -(2**62), instant(end) if end else 2**62)
 
@@ -54,7 +59,7 @@ def _read(
     if isinstance(what, str | Path):
         reader = READERS.get(_suffix(what))
         if reader is None:
-            raise DataError(f"{what}: neither csv nor parquet. Convert it, or give a DataFrame.")
+            raise DataError(f"{what}: neither csv, parquet nor feather. Convert it, or give a DataFrame.")
         return reader(what, instrument, interval, wish=wish)
     return sources.from_frame(what, instrument, interval, wish=wish)  # type: ignore[arg-type]
 

@@ -242,3 +242,96 @@ def test_parquet_whose_column_has_a_name_that_is_no_text_is_told(tmp_path: Path)
     path.write_bytes(path.read_bytes().replace(b"volume", b"vol\xff\xfe\x80"))
     with pytest.raises(DataError, match="cannot be read"):
         sources.from_parquet(path, BTC, HOUR)
+
+
+# ---------------------------------------------------------------- what was understood, and of whom
+
+
+def test_source_says_how_it_was_understood(tmp_path: Path) -> None:
+    """A volume that a file did not have was 0, and nobody said so."""
+    path = written(
+        tmp_path, "Gmt time;Open;High;Low;Close\n22.01.2024 01:00;1;2;0.5;1.5\n22.01.2024 00:00;1;2;0.5;1.5\n"
+    )
+    read = sources.from_csv(path, BTC, HOUR)
+    assert read.source == (
+        f"{path}: time from 'Gmt time' as %d.%m.%Y %H:%M, UTC, for they name no zone; no volume, taken as 0; "
+        "newest first"
+    )
+    assert read.between(0, 2**62).source == read.source and read.source in repr(BarSet((read,)))
+    daily = sources.from_csv(written(tmp_path, "date,o,h,l,c,v\n2024-01-02,1,2,0.5,1.5,7\n"), AAPL, DAY)
+    assert daily.source.endswith(
+        "time from 'date' as %Y-%m-%d, dates; open from 'o', high from 'h', low from 'l', close from 'c', "
+        "volume from 'v'; a day ends with the session of XNYS"
+    )
+
+
+TWO = """\
+time,symbol,open,high,low,close,volume
+2024-01-01 00:00:00,ETHUSD,9,9,9,9,9
+2024-01-01 00:00:00,BTC-USD,99.5,101,99,100,7
+2024-01-01 01:00:00,ETHUSD,9,9,9,9,9
+2024-01-01 01:00:00,BTC-USD,100.5,102,100,101,7
+2024-01-01 02:00:00,BTC-USD,101.5,103,101,102,7
+"""
+
+
+def two_by_csv(folder: Path, wish: Wish) -> Series:
+    return sources.from_csv(written(folder, TWO), BTC, HOUR, wish=wish)
+
+
+def two_by_parquet(folder: Path, wish: Wish) -> Series:
+    duckdb.read_csv(str(written(folder, TWO))).write_parquet(str(folder / "bars.parquet"))
+    return sources.from_parquet(folder / "bars.parquet", BTC, HOUR, wish=wish)
+
+
+def two_by_frame(folder: Path, wish: Wish) -> Series:
+    return sources.from_frame(pd.read_csv(written(folder, TWO), parse_dates=["time"]), BTC, HOUR, wish=wish)
+
+
+@pytest.mark.parametrize("read", [two_by_csv, two_by_parquet, two_by_frame])
+def test_rows_of_several_symbols_are_told_apart(read: Callable[[Path, Wish], Series], tmp_path: Path) -> None:
+    assert BarSet((read(tmp_path, Wish()),)).fingerprint() == BarSet((THREE,)).fingerprint()
+    assert list(read(tmp_path, Wish(symbol="ETHUSD")).close) == [9, 9]
+    with pytest.raises(DataError, match="its rows are of BTC-USD, ETHUSD, none of which is XRP"):
+        read(tmp_path, Wish(symbol="XRP"))
+
+
+def test_rows_of_another_symbol_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, TWO.replace("ETHUSD", "BTCUSDT").replace("BTC-USD", "BTCUSDT"))
+    with pytest.raises(DataError, match=r"its rows are of BTCUSDT, and BTC/USD is asked for.*--rows BTCUSDT"):
+        sources.from_csv(path, BTC, HOUR)
+
+
+@pytest.mark.parametrize("spelt", ["BTCUSD", "btc_usd", "X:BTCUSD", "BTC-USD", "BTCUSD=X", "BTC/USD"])
+def test_symbols_may_be_spelt_as_vendors_do(spelt: str, tmp_path: Path) -> None:
+    assert len(sources.from_csv(written(tmp_path, TWO.replace("BTC-USD", spelt)), BTC, HOUR)) == 3
+
+
+def test_frames_with_a_level_of_symbols_are_read(tmp_path: Path) -> None:
+    """As yfinance.download gives them, and in the older order of levels."""
+    one = pd.read_csv(written(tmp_path, HEAD + ROWS), parse_dates=["time"], index_col="time")
+    both = pd.concat({"BTC-USD": one, "ETH-USD": one * 2}, axis=1)
+    for frame in (both, both.swaplevel(axis=1)):
+        assert BarSet((sources.from_frame(frame, BTC, HOUR),)).fingerprint() == BarSet((THREE,)).fingerprint()
+    with pytest.raises(DataError, match="its rows are of SOL-USD, ETH-USD, and BTC/USD is asked for"):
+        sources.from_frame(both.rename(columns={"BTC-USD": "SOL-USD"}), BTC, HOUR)
+
+
+def test_frames_of_polars_and_arrow_and_feather_files_are_read(tmp_path: Path) -> None:
+    import polars
+    import pyarrow
+    from pyarrow import feather
+
+    frame = pd.read_csv(written(tmp_path, HEAD + ROWS), parse_dates=["time"])
+    feather.write_feather(frame, str(tmp_path / "bars.feather"))
+    found = (
+        sources.from_frame(polars.read_csv(tmp_path / "bars.csv", try_parse_dates=True), BTC, HOUR),
+        sources.from_frame(pyarrow.Table.from_pandas(frame), BTC, HOUR),
+        sources.from_feather(tmp_path / "bars.feather", BTC, HOUR),
+    )
+    assert {BarSet((one,)).fingerprint() for one in found} == {BarSet((THREE,)).fingerprint()}
+    (tmp_path / "bad.feather").write_bytes(b"no feather")
+    with pytest.raises(DataError, match=r"bad\.feather cannot be read"):
+        sources.from_feather(tmp_path / "bad.feather", BTC, HOUR)
+    with pytest.raises(DataError, match="Bars of a list cannot be read"):
+        sources.from_frame([1, 2], BTC, HOUR)  # type: ignore[arg-type]

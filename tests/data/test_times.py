@@ -212,12 +212,13 @@ FILES = {  # the same two bars, as each of them writes
         "23.05.2024 01:00:00.000,1,2,0.5,1.5,10",
     ),
     "polygon": (
-        "ticker,volume,open,close,high,low,window_start,transactions", "X,12.5,1,1.5,2,0.5,1716422400000000000,7",
-        "X,10,1,1.5,2,0.5,1716426000000000000,7",
+        "ticker,volume,open,close,high,low,window_start,transactions",
+        "X:BTCUSD,12.5,1,1.5,2,0.5,1716422400000000000,7",
+        "X:BTCUSD,10,1,1.5,2,0.5,1716426000000000000,7",
     ),
     "stooq": (
-        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>", "X,60,20240523,000000,1,2,0.5,1.5,12.5",
-        "X,60,20240523,010000,1,2,0.5,1.5,10",
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>", "BTCUSD,60,20240523,000000,1,2,0.5,1.5,12.5",
+        "BTCUSD,60,20240523,010000,1,2,0.5,1.5,10",
     ),
     "a comma before decimals": (
         "Date;Open;High;Low;Close;Volume", "23.05.2024 00:00;1;2;0,5;1,5;12,5", "23.05.2024 01:00;1;2;0,5;1,5;10",
