@@ -3,9 +3,7 @@ traceback."""
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -32,10 +30,7 @@ RunOption = Annotated[Optional[Path], typer.Option("--run", help=RUN_HELP)]  # n
 
 
 def main() -> None:
-    """The entry point. A strategy finds what stands beside it where `python -m` finds it, behind all that is
-    installed: nothing in a folder may stand in for a library."""
-    with suppress(OSError):  # the folder is gone
-        sys.path.append(str(Path.cwd()))
+    """The entry point."""
     with told():
         app(standalone_mode=True)
 
@@ -143,11 +138,7 @@ def stop(
     """End the session; what is open stays, behind the stops that rest at its venues."""
     from ffe.live import client
 
-    if force:
-        with client.latched_all_the_same(_say):
-            settings = _settings(config)
-    else:
-        settings = _settings(config)
+    settings = client.settings_or_latch_all(lambda: _settings(config), _say) if force else _settings(config)
     if everything is not None and not force:
         raise ConfigError("--everything closes what may not be ours: say --force with it.")
     if everything is not None:

@@ -244,6 +244,8 @@ class Settings(BaseSettings):
             str(folder).encode()
         except UnicodeEncodeError:
             raise ValueError(f"{str(folder)!r} is no name in UTF-8") from None
+        if "\0" in str(folder):
+            raise ValueError(f"{str(folder)!r} is no name of a folder")
         return folder
 
     @model_validator(mode="after")
@@ -472,9 +474,9 @@ def load_settings(path: Path | None = None) -> Settings:
     """Settings of a file; of `ffe.toml` in this folder where none is named, if there is one."""
     file = path or Path(CONFIG_FILE)
     environment = _environment()
-    if path is None and not file.exists():
-        return _built(environment, "the environment")
     try:
+        if path is None and not file.exists():
+            return _built(environment, "the environment")
         if file.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{file} is larger than {MOST_BYTES >> 20} MiB: no file of settings. Name another.")
         values = tomllib.loads(file.read_text())
@@ -497,6 +499,8 @@ def _environment() -> dict[str, object]:
         found = _merged(DotEnvSettingsSource(Settings, env_file=".env")(), EnvSettingsSource(Settings)())
     except UnicodeDecodeError:
         raise ConfigError(".env is no text in UTF-8. Write it again, one NAME=value a line.") from None
+    except OSError as error:
+        raise ConfigError(f".env cannot be read: {error.strerror}. Run it in a folder that you may enter.") from None
     except SettingsError as error:
         raise ConfigError(f"the environment: {error}. Set one number of a section: FFE_GATE__VAR_RATIO=0.04.") from None
     ours = {key: value for key, value in found.items() if key in Settings.model_fields or key.startswith(PREFIX)}

@@ -407,6 +407,24 @@ def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
     assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
 
 
+def test_nothing_of_the_folder_is_run_where_no_strategy_is(ffe: Terminal, home: Path) -> None:
+    """Libraries look for others that may be installed: a folder's author put files of their names into it."""
+    ffe(*CROSS, *SHORT)
+    (run,) = (home / "data" / "runs").iterdir()
+    (home / "data" / "permit").touch()  # as where a session ran
+    for name in ("brotli", "numexpr", "bottleneck", "backports", "brotlicffi", "pyarrow", "colorama"):
+        (home / f"{name}.py").write_text(f"from pathlib import Path\nPath('ran-{name}').touch()\nraise ImportError\n")
+    script = Path(sys.executable).parent / "ffe"
+    for command in ("stop --force", "status", "data list", f"decisions list --run {run}", f"replay {run}"):
+        subprocess.run([script, *command.split()], cwd=home, capture_output=True, timeout=60)
+    assert not list(home.glob("ran-*"))
+
+
+def test_data_folder_with_a_strange_name_is_refused(ffe: Terminal, home: Path) -> None:
+    (home / "ffe.toml").write_text('data_folder = "a\\u0000b"\n')
+    assert_clear(ffe("config"), "ConfigError", "data_folder", "no name of a folder")
+
+
 def test_a4_import_says_what_it_added_and_changed_and_removes_nothing(ffe: Terminal, home: Path) -> None:
     (home / "all.csv").write_text("\n".join([HEAD, *ROWS]))
     (home / "two.csv").write_text("\n".join([HEAD, ROWS[2], ROWS[20].rpartition(",")[0] + ",8"]))

@@ -55,7 +55,7 @@ def live(
     account_check.refuse_untested(reach.connectors, untested or [])
     task = Task(
         strategy=strategy, parameters=parameters(set_ or []), symbols=names, interval=interval, settings=settings,
-        armed=armed,
+        armed=armed, held=sorted(map(str, reach.left.held())), accounts=[account.mark for account in reach.accounts],
     )  # fmt: skip
     signed = None
     if real:

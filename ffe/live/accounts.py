@@ -8,9 +8,11 @@ one starts latched: what was open, what the day has cost, and why entries were s
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -19,12 +21,16 @@ from filelock import FileLock, Timeout
 from ffe.config import Secrets, Settings
 from ffe.errors import ConfigError, FfeError, NotWritable
 from ffe.live.connect import Armed, Connector, connectors
+from ffe.live.orders_out import OrdersOut
 from ffe.live.permit import Permit
+from ffe.live.reading import VenueReader
 from ffe.live.recovery import Left, left_in
+from ffe.model import Nanos
 from ffe.private import own_folder, state_folder, write_own
 
 ANY_MARK = "[0-9a-f]" * 16
 JOURNAL_AT, JOURNAL_BEFORE = "data_folder", "data_folder_before"
+BETWEEN, MOST_FOLDERS = "\0", 16
 LOST = (
     "An earlier session of this account wrote here, and its records are gone. Nothing is entered before `ffe re-arm`."
 )
@@ -33,6 +39,10 @@ LOST = (
 def mark_of(account: str) -> str:
     """Tells an account from others, and does not say its id, which is nobody's business."""
     return hashlib.sha256(account.encode()).hexdigest()[:16]
+
+
+class Unsettled(ConfigError):
+    """It cannot be told which journal is an account's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +59,21 @@ class Known:
     def is_known(self) -> bool:
         return self.root.is_dir()
 
-    def data_folder(self, name: str = JOURNAL_AT) -> Path | None:
+    def data_folder(self) -> Path | None:
         """Where its newest session writes; None where there was none."""
+        return next(iter(self._noted(JOURNAL_AT)), None)
+
+    def left_folders(self) -> list[Path]:
+        """Where its sessions wrote before, the newest first."""
+        return self._noted(JOURNAL_BEFORE)
+
+    def _noted(self, name: str) -> list[Path]:
         try:
-            return Path((self.root / name).read_text())
+            return [Path(folder) for folder in (self.root / name).read_text().split(BETWEEN)]
         except FileNotFoundError:
-            return None
+            return []
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.root / name}: {error}. Which folder holds the account's journal?") from None
+            raise Unsettled(f"{self.root / name}: {error}. Which folder holds the account's journal?") from None
 
     def may_write_to(self, folder: Path) -> bool:
         """Whether its newest session wrote there, or may have."""
@@ -65,17 +82,17 @@ class Known:
         except ConfigError:
             return True
 
-    def origin(self, here: Path) -> Path | None:
-        """The folder that its sessions wrote to before this one; None where there was none."""
-        newest = self.data_folder()
-        return self.data_folder(JOURNAL_BEFORE) if newest == here else newest
+    def folders(self, here: Path) -> list[Path]:
+        """This folder, and those in which a journal may know it, each once."""
+        return list(dict.fromkeys([here, *self._noted(JOURNAL_AT), *self.left_folders()]))
 
     def note(self, folder: Path) -> None:
-        """Its journal is in this folder from now on."""
-        before = self.data_folder()
+        """Its journal is in this folder from now on. Where it was before is kept, of several too: a session that fell
+        before it wrote anything leaves no journal to go on from."""
+        others = [other for other in self.folders(folder) if other != folder][:MOST_FOLDERS]
         own_folder(self.root)
-        if before not in (None, folder):
-            write_own(self.root / JOURNAL_BEFORE, str(before))
+        if others:
+            write_own(self.root / JOURNAL_BEFORE, BETWEEN.join(map(str, others)))
         write_own(self.root / JOURNAL_AT, str(folder))
 
 
@@ -85,15 +102,14 @@ def known_by(found: Sequence[Connector]) -> list[Known]:
 
 
 def left_of(folder: Path, accounts: Sequence[Known]) -> Left:
-    """What earlier sessions left: in this folder, or in the one that the accounts were traded from before, where that
-    is newer. Positions, the day's limits and the window of the drawdown go with an account; what the journal holds of
-    others comes along, but for those that another journal tells of since."""
+    """What earlier sessions left of these accounts: in this folder, or in the one that they were traded from before,
+    where that is newer. Positions, the day's limits and the window of the drawdown go with an account; what the journal
+    holds of others comes along, but for those that another journal tells of since."""
     here, read = folder.resolve(), cache(left_in)
-    concerned = {*accounts, *map(Known, read(here).marks().values())}
-    homes = {account: _home(account, here, read) for account in concerned}
+    homes = {account: _home(account, here, read) for account in accounts}
     trading = {home for account, home in homes.items() if home is not None and read(home).is_trading(account.mark)}
     if len(trading) > 1:
-        raise ConfigError(
+        raise Unsettled(
             f"The accounts have trades open that stand in {' and '.join(map(str, sorted(trading)))}. What stands in "
             "those journals cannot be put together: trade each account from its own folder."
         )
@@ -108,9 +124,8 @@ def left_of(folder: Path, accounts: Sequence[Known]) -> Left:
 def _home(account: Known, here: Path, read: Callable[[Path], Left]) -> Path | None:
     """The folder of the newest journal that knows an account, if one does."""
     home = None
-    for folder in (here, account.origin(here)):
-        is_known = folder is not None and read(folder).knows(account.mark)
-        if folder is not None and is_known and (home is None or read(folder).is_newer_than(read(home))):
+    for folder in account.folders(here):
+        if read(folder).knows(account.mark) and (home is None or read(folder).is_newer_than(read(home))):
             home = folder
     return home
 
@@ -127,7 +142,36 @@ class Reach:
 
 def reach_of(settings: Settings, named: Sequence[str], secrets: Secrets, armed: Armed) -> Reach:
     """Whatever it holds belongs to an account too, which nobody else may trade meanwhile. ConfigError before anything
-    is opened."""
+    is opened, also where a journal's trades are of another account than is at their venue now."""
+    reach = all_of(settings, named, secrets, armed)
+    exchanged = [c for c in reach.connectors if is_of_another(reach.left, c)]
+    for connector in exchanged:
+        is_trading = reach.left.is_trading(reach.left.marks()[connector.venue])
+        if is_trading and not knows_an_order(connector, reach.left, time.time_ns):
+            raise ConfigError(
+                f"{settings.data_folder}: its journal has trades open at {connector.venue}, of another account or by "
+                "another key, and the venue knows none of their orders. Trade this account from another data folder, "
+                "or end those trades first with the key that they were opened by."
+            )
+        if not is_trading:
+            reach = replace(reach, left=reach.left.without({connector.venue}))
+    return reach
+
+
+def is_of_another(left: Left, connector: Connector) -> bool:
+    """Whether a journal tells of another account at a venue, or of the same by another key."""
+    return left.marks().get(connector.venue) not in (None, mark_of(connector.account_id))
+
+
+def knows_an_order(connector: Connector, left: Left, now: Callable[[], Nanos]) -> bool:
+    """A key that was exchanged opens the same account: an order of the journal's that rests there proves it."""
+    ours = OrdersOut(left.ids())
+    reader = VenueReader(connector.broker(left.universe(), now, now(), None), now)
+    return any(ours.is_ours(order.id) for order in reader.read().orders)
+
+
+def all_of(settings: Settings, named: Sequence[str], secrets: Secrets, armed: Armed) -> Reach:
+    """As the journals tell; whether they are right about whose it is was not asked."""
     symbols = list(dict.fromkeys(named))
     while True:
         found = connectors(settings, symbols, secrets, armed)
@@ -153,7 +197,12 @@ def permit_found(folder: Path) -> Permit:
 
 def latch_all() -> tuple[bool, list[str]]:
     """Take the permit of every account of this user: whether there is any, and why one may still be given."""
-    known = _all_known()
+    root = state_folder()
+    try:
+        names = [path.name for path in root.iterdir()] if root.exists() else []
+    except OSError as error:
+        return False, [f"{root}: {error.strerror}"]
+    known = [Known(name) for name in sorted(names) if fnmatch(name, ANY_MARK) and _may_be_folder(root / name)]
     return bool(known), [taken.why_not() for a in known if not (taken := Permit(a.root).take_away()).is_kept]
 
 
@@ -171,7 +220,7 @@ def moved_from(folder: Path) -> list[Path]:
     for account in _all_known():
         with suppress(ConfigError):
             newest = account.data_folder()
-            was_here = account.mark in marks or account.data_folder(JOURNAL_BEFORE) == here
+            was_here = account.mark in marks or here in account.left_folders()
             if newest not in (None, here) and was_here:
                 found.add(newest)
     return sorted(found)
@@ -210,6 +259,7 @@ def _taken_over(folder: Path, accounts: Sequence[Known], is_first: bool) -> str:
     elsewhere = [account for account in accounts if account.is_known and account.data_folder() != here]
     if elsewhere and (why := own.take_away().why_not()):
         raise ConfigError(f"The entry latch cannot be set: {why}. Mend that, and start again.")
+    where = ", ".join(sorted({str(account.data_folder()) for account in elsewhere}))
     for account in accounts:
         account.note(here)
     if elsewhere or is_first or own.is_given:  # in a folder of before the latch of its session stands for theirs
@@ -218,7 +268,6 @@ def _taken_over(folder: Path, accounts: Sequence[Known], is_first: bool) -> str:
     if is_first and len(strangers) == len(accounts):
         own.give()
     if elsewhere:
-        where = ", ".join(sorted({str(account.data_folder(JOURNAL_BEFORE)) for account in elsewhere}))
         return f"The last session of this account wrote to {where}. Nothing is entered here before `ffe re-arm`."
     return LOST if is_first and not own.is_given else ""
 

@@ -88,18 +88,24 @@ def _foreign(left: Left) -> Iterator[str]:
 # ---------------------------------------------------------------- the emergency stop
 
 
-@contextmanager
-def latched_all_the_same(say: Say) -> Iterator[None]:
-    """Where settings cannot be read, so that it is not known which session is to be stopped, none of this user's
-    accounts enters anything."""
+def settings_or_latch_all(load: Callable[[], Settings], say: Say) -> Settings:
+    """Settings, with a data folder that can be found. Where they cannot be read, so that it is not known which session
+    is to be stopped, none of this user's accounts enters anything."""
     try:
-        yield
-    except ConfigError:
+        settings = load()
+        settings.data_folder.resolve()  # of a relative one the folder that this runs in may be gone, or closed
+    except (FfeError, OSError, ValueError) as error:
         is_any, left = latch_all()
-        say(ALL_LATCHED if is_any else "NOT LATCHED: this user has traded no account that is known here.")
+        if is_any and not left:
+            say(ALL_LATCHED)
+        elif not left:
+            say("NOT LATCHED: this user has traded no account that is known here.")
         for why in left:
             say(f"NOT LATCHED everywhere: {why}")
-        raise
+        if isinstance(error, FfeError):
+            raise
+        raise ConfigError(f"The settings cannot be read: {error}.") from None
+    return settings
 
 
 def force(settings: Settings, say: Say) -> bool:
@@ -143,13 +149,16 @@ def force_everything(settings: Settings, account: str, say: Say) -> bool:
 
 def _latch(folder: Path, say: Say) -> bool:
     """Whether no entry leaves from now on, in this session or a later one, as far as this machine can know."""
-    taken = permit_found(folder).take_away()
-    if elsewhere := moved_from(folder):
+    is_traded_here, taken = bool(locks_of(folder)), permit_found(folder).take_away()
+    elsewhere = moved_from(folder)
+    if elsewhere:
+        which = "NOT LATCHED: the account" if not is_traded_here else "NOT STOPPED: another account"
         say(
-            f"NOT LATCHED: the account of this folder is traded from {', '.join(map(str, elsewhere))} now. "
+            f"{which} of this folder is traded from {', '.join(map(str, elsewhere))} now. "
             "Stop it there: ffe stop --force --config THE SETTINGS WITH THAT data_folder"
         )
-        return False
+        if not is_traded_here:
+            return False
     if taken.is_kept:
         say(LATCHED)
         for why in taken.left:

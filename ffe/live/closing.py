@@ -19,14 +19,14 @@ from typing import TypeVar
 from ffe.book import FLAT
 from ffe.brokers.venue import VenueBroker
 from ffe.config import Settings, load_secrets
-from ffe.errors import ConfigError, FfeError, NotWritable, RecordError, Tampered
-from ffe.live.accounts import known_by, mark_of
+from ffe.errors import ConfigError, FfeError, NotWritable, RecordError, Tampered, UnknownSymbol
+from ffe.live.accounts import Reach, Unsettled, all_of, is_of_another, known_by, knows_an_order
 from ffe.live.actions import OpenedTrade, Remainder, Report
 from ffe.live.closer import Exits, Liquidator, LogJournal, Standing, Timer
 from ffe.live.connect import Connector, connectors
 from ffe.live.orders_out import OrdersOut
 from ffe.live.reading import NoReading, Reading, VenueReader
-from ffe.live.recovery import Left, Leftover, left_in
+from ffe.live.recovery import Left, Leftover
 from ffe.live.sweep import Sweep
 from ffe.live.task import Task
 from ffe.model import (
@@ -85,9 +85,13 @@ class Place:
     def settings(self) -> Settings:
         return self.task.settings
 
-    def connectors(self, left: Left) -> list[Connector]:
-        symbols = [str(id) for id in dict.fromkeys([*self.task.symbols, *sorted(left.held())])]
-        return connectors(self.settings, symbols, load_secrets(), self.task.armed)
+    def connectors(self) -> list[Connector]:
+        """To the venues of all that the session was started for."""
+        return connectors(self.settings, self.task.concerned, load_secrets(), self.task.armed)
+
+    def reach(self) -> Reach:
+        """What it has to do with, as the journals tell now."""
+        return all_of(self.settings.but(data_folder=self.folder), self.task.concerned, load_secrets(), self.task.armed)
 
 
 # ---------------------------------------------------------------- what the journal tells
@@ -104,13 +108,16 @@ class Accounts:
 
 
 def accounts_of(place: Place) -> Accounts:
-    """ConfigError where a venue cannot be connected to at all."""
+    """As far as the session reached: what it went on from may stand in another folder until its own journal has a
+    state. ConfigError where a venue cannot be connected to at all."""
+    asked: Sequence[Connector] = place.connectors()
     try:
-        left, why = left_in(place.folder), ""
+        reach = place.reach()
+        left, asked, why = reach.left, reach.connectors, ""
         left.check()
-    except RecordError as error:
+    except (RecordError, UnknownSymbol, Unsettled) as error:
         left, why = Left(), f"the journal cannot be read ({error})"
-    found = [(connector, why or _untold(place, connector, left)) for connector in place.connectors(left)]
+    found = [(connector, why or _untold(place, connector, left)) for connector in asked]
     told = tuple(connector for connector, reason in found if not reason)
     return Accounts(left, told, tuple((connector, reason) for connector, reason in found if reason))
 
@@ -124,18 +131,11 @@ def _untold(place: Place, connector: Connector, left: Left) -> str:
         return "the journal is missing or holds nothing"
     if connector.venue not in left.universe().accounts:
         return f"the journal knows no account at {connector.venue}"
-    mark = left.marks().get(connector.venue)
-    if mark not in (None, mark_of(connector.account_id)) and not _knows_an_order(place, connector, left):
+    if is_of_another(left, connector) and not knows_an_order(connector, left, place.timer.now):
         return "the journal is of another account, or of another key, and the venue knows none of its orders"
     if connector.venue not in left.book(left.universe(), 1).opened:
         return "the journal ends before this account was read"
     return ""
-
-
-def _knows_an_order(place: Place, connector: Connector, left: Left) -> bool:
-    """A key that was exchanged opens the same account: an order of the journal's that rests there proves it."""
-    ours, found = OrdersOut(left.ids()), _reader(place, connector, left.universe()).read().orders
-    return any(ours.is_ours(order.id) for order in found)
 
 
 def _reader(place: Place, connector: Connector, universe: Universe) -> VenueReader:
@@ -278,9 +278,9 @@ def _are_good(standings: Sequence[Mapping[InstrumentId, Standing]]) -> bool:
     return all(standing in GOOD for by_id in standings for standing in by_id.values())
 
 
-def open_trades(folder: Path) -> tuple[OpenedTrade, ...]:
+def open_trades(place: Place) -> tuple[OpenedTrade, ...]:
     """The trades that hold a slot, as the journal's newest state knows."""
-    return tuple(OpenedTrade(trade.instrument, trade.opened, trade.qty) for trade in left_in(folder).trades())
+    return tuple(OpenedTrade(trade.instrument, trade.opened, trade.qty) for trade in place.reach().left.trades())
 
 
 def _verified(one: Liquidator, id: InstrumentId, standing: Standing) -> str:
@@ -406,13 +406,13 @@ def surveyed(place: Place, connector: Connector, why: str) -> Survey:
 
 def _universe(place: Place, connector: Connector) -> Universe:
     """The session's instruments at a venue, by the venue's own word."""
-    symbols = [s for s in place.task.symbols if place.settings.instrument(s).venue == connector.venue]
+    symbols = [s for s in place.task.concerned if place.settings.instrument(s).venue == connector.venue]
     return Universe(connector.instruments(symbols), (connector.account(),), Currency(place.settings.currency))
 
 
 def accounts_called(place: Place, account: str) -> list[Connector]:
     """The accounts of a session that have this id; ConfigError where none has."""
-    if found := [connector for connector in place.connectors(Left()) if connector.account_id == account]:
+    if found := [connector for connector in place.connectors() if connector.account_id == account]:
         return found
     raise ConfigError(
         "That is the id of no account of this session. At OANDA it is the account's number; at any other venue it is "

@@ -239,7 +239,8 @@ def _after(left: Left, line: Line) -> Left:
     if line.kind == "event" and isinstance(time, int):
         left = replace(left, time=time)
     if isinstance(head, Mapping) and "strategy" in head:  # not a supervisor's own
-        left = replace(left, session=str(line.body["session"]), head=head)
+        with _readable("its session"):
+            left = replace(left, session=str(line.body["session"]), head=head)
     if _has_state(line):
         with _readable("its orders"):
             sent = tuple(build(Ticket, row) for row in cast(list[Object], line.body.get("sent", [])))

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
@@ -147,9 +146,9 @@ class Supervisor:
                 self._ends.hurry()
                 self._queue(self.permit.take_away, self._latched)
             case Do.GIVE_PERMIT:
-                self._queue(partial(_given, self.permit), self._permit_given)
+                self._queue(partial(given, self.permit), self._permit_given)
             case Do.READ_TRADES:
-                read = partial(_trades, self.place.folder)
+                read = partial(_trades, self.place)
                 self._start(read, lambda r: self.oversight.commands.trades_read(*r, time.monotonic()))
             case Do.CLOSE:
                 self._work_on(what, partial(closing.close_all, self.place, self._progress), self._closed)
@@ -334,17 +333,19 @@ def get_ready(settings: Settings) -> None:
         import ffe.brokers.ccxt_broker  # noqa: F401
 
 
-def _given(permit: Permit) -> str:
+def given(permit: Permit) -> str:
     """Why the permit could not be given; "" if it was."""
     try:
         permit.give()
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
+    except FfeError as error:  # a folder of it is open to others
+        return str(error)
     return ""
 
 
-def _trades(folder: Path) -> tuple[tuple[OpenedTrade, ...] | None, str]:
+def _trades(place: Place) -> tuple[tuple[OpenedTrade, ...] | None, str]:
     try:
-        return closing.open_trades(folder), ""
+        return closing.open_trades(place), ""
     except FfeError as error:
         return None, str(error)

@@ -23,6 +23,13 @@ class Task(BaseModel):
     interval: str
     settings: Settings
     armed: Armed = Armed.NOT
+    held: list[str] = []  # what earlier sessions left open, wherever that was written
+    accounts: list[str] = []  # the marks of all that are locked for it
+
+    @property
+    def concerned(self) -> list[str]:
+        """The symbols of all that it has to do with."""
+        return list(dict.fromkeys([*self.symbols, *self.held]))
 
     def keep(self, folder: Path) -> None:
         """NotWritable where nobody could close later what it leaves open."""

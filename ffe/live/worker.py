@@ -131,6 +131,8 @@ def assemble(task: Task, secrets: Secrets, link: Link, armed: Arming | None) -> 
         check_again(armed, task, connectors(settings, task.symbols, secrets, task.armed))
     reach = reach_of(settings, task.symbols, secrets, task.armed)
     found, accounts, left = reach.connectors, reach.accounts, reach.left
+    if {account.mark for account in accounts} - set(task.accounts):
+        raise ConfigError("Another account holds what is open than when the session was started. Start it again.")
     setup = _setup(task, settings, found, reach.symbols, clock())
     if armed is not None:
         check_loaded(armed, setup.strategy)

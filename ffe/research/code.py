@@ -16,6 +16,7 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
@@ -89,10 +90,17 @@ def file_of(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
 
 
+def _search_path() -> list[str]:
+    """Where a strategy's imports are looked for: in the folder that this runs in too, last of all."""
+    with suppress(OSError):  # it is gone
+        return [*sys.path, str(Path.cwd())]
+    return sys.path
+
+
 def _spec_of(module: str) -> ModuleSpec | None:
     spec: ModuleSpec | None = None
     for n, part in enumerate(module.split(".")):
-        place = spec.submodule_search_locations if spec is not None else None
+        place = spec.submodule_search_locations if spec is not None else _search_path()
         if n and place is None:
             return None  # it stands in no package
         try:

@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -32,6 +32,11 @@ def strategy_of(reference: str) -> type[Strategy]:
         raise StrategyError(
             f"{name} was defined in a notebook or a script: keep it in a file to use it from elsewhere."
         )
+    with suppress(OSError):  # the folder is gone
+        # What stands beside it is found where `python -m` finds it, behind all that is installed: nothing in a folder
+        # may stand in for a library. No command does this that runs no strategy.
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
     with _own_bytecode():
         module = _from_file(Path(place)) if place.endswith(".py") else _by_name(place)
     found = getattr(module, name, None)
@@ -59,9 +64,11 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks a class's annotations up there
-    setattr(module, HASHED_AT_IMPORT, source_hash(path))
+    hashed = source_hash(path)
+    setattr(module, HASHED_AT_IMPORT, hashed)
     with speaking(str(path), "while it was loaded"):
         spec.loader.exec_module(module)
+    setattr(module, HASHED_AT_IMPORT, hashed)  # again: what the file says of itself is not it
     return module
 
 

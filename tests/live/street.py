@@ -32,7 +32,7 @@ from ffe.private import state_folder
 from tests.venues import coinbase_key
 from tests.venues.binance import Binance
 from tests.venues.coinbase import Coinbase
-from tests.venues.matching import Order, Side
+from tests.venues.matching import Order, Side, exact
 from tests.venues.server import Server
 from tests.venues.venue import MINUTE, Venue
 
@@ -226,6 +226,17 @@ class Street:
 
     def posts(self) -> list[Any]:
         return [r for r in self.venue.requests if any(name[:2] == ("POST", "order") for name in r.names)]
+
+    def exchange_account(self, **held: float) -> None:
+        """Another account is at the venue from now on, with a key of its own, which holds this much."""
+        old, self.key = self.venue, own_number(self.folder / "another")
+        self.venue = self._venue()
+        self.venue.bars = old.bars
+        for symbol, price in self.prices.items():
+            self.venue.price(symbol, price)
+        for base, qty in held.items():
+            self.venue.account.held[base] = exact(qty)
+        self.server.app = self.venue
 
     def is_protected(self, symbol: str) -> bool:
         """Whether stops rest for all that can be sold, and for no more; dust, which no venue takes, has none."""

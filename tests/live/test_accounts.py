@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ffe.config import InstrumentSettings, Secrets, Settings, VenueSettings
-from ffe.errors import ConfigError, NotWritable
+from ffe.errors import ConfigError, NotWritable, Tampered
 from ffe.live.accounts import (
     LOST,
     Known,
@@ -272,8 +274,9 @@ def test_newest_journal_of_the_account_is_the_one_to_go_on_from(tmp_path: Path, 
 def test_account_that_cannot_be_noted_starts_nothing(tmp_path: Path) -> None:
     started(tmp_path / "a", ONE, is_first=True)
     (ONE.root / "data_folder_before").mkdir()
-    with pytest.raises(NotWritable, match=r"data_folder_before: Is a directory\. Nothing was started"):
+    with pytest.raises(ConfigError, match=r"data_folder_before: .*Is a directory"):
         started(tmp_path / "b", ONE, is_first=True)
+    assert ONE.data_folder() == tmp_path / "a"
 
 
 def test_strangers_journal_is_nobodys(tmp_path: Path) -> None:
@@ -335,6 +338,16 @@ def test_account_that_moved_away_and_back_goes_on_from_where_it_was_last(tmp_pat
     assert trades_of(tmp_path / "a", ONE) == []
 
 
+def test_what_is_open_is_known_in_a_third_folder(tmp_path: Path) -> None:
+    """A session in the second had fallen before it wrote anything, and nobody watched the trade any longer."""
+    (tmp_path / "c").mkdir(mode=0o700)
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    for name in ("b", "c", "b"):
+        started(tmp_path / name, ONE, is_first=True)
+        assert trades_of(tmp_path / name, ONE) == ["here:BTC/USDT"]
+
+
 # ---------------------------------------------------------------- what a session reaches
 
 
@@ -373,6 +386,53 @@ def test_account_of_what_is_held_is_the_sessions_too(tmp_path: Path) -> None:
         locked(tmp_path / "b", reached(tmp_path / "b", "ETH/USDT").accounts).__enter__()
 
 
+def both_in(folder: Path, kept: dict[str, Any]) -> dict[str, str]:
+    """A session of both venues' accounts in a folder; their marks by venue."""
+    found = reached(folder, "BTC/USDT", "ETH/USDT")
+    started(folder, *found.accounts, is_first=True)
+    by_venue = {str(c.venue): mark_of(c.account_id) for c in found.connectors}
+    with Session(folder, name="both", marks=by_venue) as session:
+        session.step(kept=kept)
+    return by_venue
+
+
+@pytest.mark.usefixtures("keys")
+def test_latch_of_an_account_is_not_lost_to_another_account_of_its_journal(tmp_path: Path) -> None:
+    """The other one had a newer journal elsewhere, which was gone on from: the portfolio stop was forgotten."""
+    by_venue = both_in(tmp_path / "a", state_at() | {"guard": {"latches": ["portfolio stop"]}})
+    there = Known(by_venue["there"])
+    started(tmp_path / "b", there, is_first=True)
+    with Session(tmp_path / "b", name="other", at=START + HOUR, marks={"there": there.mark}) as session:
+        session.step(kept=state_at() | {"guard": {"latches": []}})
+    left = reached(tmp_path / "a", "BTC/USDT").left
+    assert left.session == "both" and left.state is not None and left.state["guard"] == {"latches": ["portfolio stop"]}
+
+
+@pytest.mark.usefixtures("keys")
+def test_account_that_left_does_not_hold_up_the_one_that_stayed(tmp_path: Path) -> None:
+    """It was reached by its trade in the other folder, whose session holds its lock."""
+    by_venue = both_in(tmp_path / "a", state_at())
+    there = Known(by_venue["there"])
+    with locked(tmp_path / "b", [there]):
+        take_over(tmp_path / "b", [there], is_first=True)
+        with Session(tmp_path / "b", at=START + HOUR, marks={"there": there.mark}) as session:
+            session.step(kept=state_at(ETH))
+        found = reached(tmp_path / "a", "BTC/USDT")
+        assert found.symbols == ("BTC/USDT",)
+        with locked(tmp_path / "a", found.accounts):
+            pass
+
+
+@pytest.mark.usefixtures("keys")
+def test_venue_of_another_key_is_opened_anew_where_nothing_was_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_in(tmp_path / "a", state_at())
+    monkeypatch.setenv("HERE_API_KEY", "another-key")
+    left = reached(tmp_path / "a", "BTC/USDT").left
+    assert left.state is not None and left.state["book"]["opened"] == ["there"]  # type: ignore[index, call-overload]
+
+
 @pytest.mark.usefixtures("keys")
 def test_account_that_is_flat_and_not_named_is_anybodys(tmp_path: Path) -> None:
     assert [account.mark for account in reached(tmp_path / "a", "BTC/USDT").accounts] != []
@@ -386,6 +446,17 @@ def test_folder_that_was_left_long_ago_is_known_by_its_journal(tmp_path: Path) -
         (tmp_path / name).mkdir(mode=0o700, exist_ok=True)
         started(tmp_path / name, ONE, TWO, is_first=True)
     assert moved_from(tmp_path / "a") == [tmp_path / "c"]
+
+
+def test_journal_whose_head_names_no_session_holds_up_no_stop(tmp_path: Path) -> None:
+    """It was felled by a KeyError, after the latch and before anything was closed."""
+    started(tmp_path / "a", ONE, is_first=True)
+    with_a_trade(tmp_path / "a")
+    (file,) = (tmp_path / "a" / "journal").glob("*.jsonl")
+    file.write_text(re.sub(r'"session":"[^"]*"', '"other":"x"', file.read_text()))
+    assert moved_from(tmp_path / "a") == []
+    with pytest.raises(Tampered, match="its session"):
+        left_of(tmp_path / "a", [ONE])
 
 
 def test_start_on_a_full_disk_is_told(tmp_path: Path) -> None:
@@ -403,3 +474,11 @@ def test_every_account_can_be_latched_at_once(tmp_path: Path) -> None:
     assert not is_given(tmp_path / "a", ONE) and not is_given(tmp_path / "b", TWO)
     (TWO.root / "permit").mkdir()
     assert latch_all() == (True, [f"{TWO.root / 'permit'}: Is a directory"])
+
+
+def test_state_folder_that_cannot_be_read_is_no_folder_of_no_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("ffe.live.accounts.state_folder", lambda: tmp_path / "file")
+    assert latch_all() == (False, [f"{tmp_path / 'file'}: Not a directory"])

@@ -24,7 +24,16 @@ from ffe.errors import ConfigError, RecordError
 from ffe.live import client, closing, control
 from ffe.live.accounts import Known, known_by, take_over
 from ffe.live.actions import Report
-from ffe.live.client import NoSession, ask, force, force_everything, kill_what_runs, last_known
+from ffe.live.client import (
+    ALL_LATCHED,
+    NoSession,
+    ask,
+    force,
+    force_everything,
+    kill_what_runs,
+    last_known,
+    settings_or_latch_all,
+)
 from ffe.live.connect import connectors
 from ffe.live.link import Link
 from ffe.live.oversight import LATCHED
@@ -184,6 +193,51 @@ def test_stop_in_a_folder_that_the_account_has_left_does_not_say_latched(tmp_pat
     with supervised(tmp_path / "left", says({"said": "flat", "done": True})):
         assert force(Settings(data_folder=tmp_path / "left"), said.append) is False
     assert said[0].startswith("NOT LATCHED: ") and str(tmp_path / "now") in said[0] and LATCHED not in said
+
+
+def test_stop_in_a_folder_that_another_account_has_left_latches_the_one_that_stayed(tmp_path: Path, home: Path) -> None:
+    """It said that nothing was latched, and ended with 1, whatever came of it."""
+    stays, left = Known("0123456789abcdef"), Known("fedcba9876543210")
+    take_over(made_folder_of(tmp_path / "here"), [stays, left], is_first=True)
+    take_over(made_folder_of(tmp_path / "there"), [left], is_first=True)
+    said: list[str] = []
+    with supervised(tmp_path / "here", says({"said": "flat", "done": True})):
+        assert force(Settings(data_folder=tmp_path / "here"), said.append) is True
+    assert said[0].startswith("NOT STOPPED: another account") and said[1] == LATCHED
+    assert not Permit(stays.root).is_given and Permit(left.root).is_given
+
+
+def unreadable() -> Settings:
+    raise PermissionError(13, "Permission denied", ".env")
+
+
+def test_stop_whose_settings_cannot_be_read_latches_every_account(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback, and nothing latched: in a folder that may not be entered, or is gone."""
+    account = Known("0123456789abcdef")
+    take_over(made_folder_of(tmp_path / "here"), [account], is_first=True)
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="Permission denied"):
+        settings_or_latch_all(unreadable, said.append)
+    assert said == [ALL_LATCHED] and not Permit(account.root).is_given
+    Permit(account.root).give()
+    monkeypatch.chdir(made_folder_of(tmp_path / "gone"))
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="No such file"):
+        settings_or_latch_all(Settings, said.append)
+    assert not Permit(account.root).is_given
+
+
+def test_stop_says_all_latched_only_where_all_are(tmp_path: Path, home: Path) -> None:
+    account = Known("0123456789abcdef")
+    take_over(made_folder_of(tmp_path / "here"), [account], is_first=True)
+    (account.root / "permit").unlink()
+    (account.root / "permit").mkdir()
+    said: list[str] = []
+    with pytest.raises(ConfigError):
+        settings_or_latch_all(unreadable, said.append)
+    assert said == [f"NOT LATCHED everywhere: {account.root / 'permit'}: Is a directory"]
 
 
 def test_stop_where_no_session_ever_ran_says_nothing_of_a_latch(tmp_path: Path) -> None:

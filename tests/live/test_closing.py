@@ -13,10 +13,10 @@ from pathlib import Path
 import ccxt
 import pytest
 
-from ffe.config import Secrets, Settings, VenueSettings, load_settings
+from ffe.config import Secrets, Settings, VenueSettings, load_secrets, load_settings
 from ffe.errors import ConfigError
 from ffe.live import closing
-from ffe.live.accounts import mark_of
+from ffe.live.accounts import known_by, locked, mark_of, reach_of, take_over
 from ffe.live.actions import Report
 from ffe.live.closing import Look, Place, close_all, close_everything, open_trades, secure
 from ffe.live.connect import Armed, Connector
@@ -522,9 +522,38 @@ def test_end_with_a_lost_journal_asks_the_venue_where_it_gives_up(binance: Binan
 def test_open_trades_are_told_apart_by_when_they_were_opened(binance: Binance, tmp_path: Path) -> None:
     with folder_at(binance, tmp_path, "btc", "eth") as folder:
         folder.write_journal()
-        first, second = open_trades(folder.data)
+        first, second = open_trades(folder.place)
         assert (first.instrument, second.instrument) == ("coins:BTC/USDT", "coins:ETH/USDT")
         assert first.opened < second.opened and first.qty == pytest.approx(0.0999)
+
+
+def test_stop_in_a_new_folder_closes_what_the_session_went_on_from(
+    binance: Binance, tmp_path: Path, home: Path
+) -> None:
+    """Before the new journal had a state, "The venues show flat" was said of the instruments that were named."""
+    with folder_at(binance, tmp_path, "btc") as folder:
+        take_over(folder.data, known_by(folder.place.connectors()), is_first=True)
+        folder.write_journal()
+        settings = folder.place.settings.but(data_folder=tmp_path / "other")
+        reach = reach_of(settings, ["ETH/USDT"], load_secrets(), Armed.NOT)
+        task = Task(
+            strategy="a test", symbols=["ETH/USDT"], interval="1h", settings=settings,
+            held=sorted(map(str, reach.left.held())),
+        )  # fmt: skip
+        (tmp_path / "other").mkdir(mode=0o700)
+        with locked(settings.data_folder, reach.accounts):
+            take_over(settings.data_folder, reach.accounts, is_first=True)
+        folder.place = Place(settings.data_folder, task, folder.scene.timer())
+        assert Look(folder.place)().held == {"coins:BTC/USDT": pytest.approx(0.0999)}
+        assert "its stop rests" in folder.text(folder.secure(may_close=False))
+        assert folder.close().is_good and folder.scene.held("coins:BTC/USDT") == pytest.approx(0.0)
+
+
+def test_everything_includes_what_the_session_went_on_from(binance: Binance, tmp_path: Path, home: Path) -> None:
+    with folder_at(binance, tmp_path, "btc") as folder:
+        task = folder.place.task.model_copy(update={"symbols": ["ETH/USDT"], "held": ["coins:BTC/USDT"]})
+        folder.place = replace(folder.place, task=task)
+        assert folder.everything().is_good and folder.scene.held("coins:BTC/USDT") == pytest.approx(0.0)
 
 
 def test_venue_that_hangs_holds_up_no_other() -> None:

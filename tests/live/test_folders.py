@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ffe.live.accounts import permit_found
-from tests.live.street import Street, session
+from tests.live.street import Street, forget, session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a session ends with its supervisor on Linux alone")
 
@@ -88,3 +88,19 @@ def test_stop_that_cannot_touch_the_data_folder_latches_the_account(tmp_path: Pa
             one.until(is_trading)
             time.sleep(SETTLED)
             assert one.status()["is_latched"] and len(street.entries()) == bought
+
+
+@pytest.mark.slow
+def test_journal_of_another_account_is_not_gone_on_from(tmp_path: Path) -> None:
+    """The stop of the one account's trade was placed at the other, and sold what that held of its own."""
+    with Street(tmp_path) as street:
+        with session(street, "Holds") as one:
+            one.until(is_safe)
+            one.kill()
+        first = street.account
+        street.exchange_account(BTC=1.0)
+        with session(street, "Idle") as two:
+            assert two.process.wait(30) == 1
+            assert "of another account or by another key" in two.said
+        assert not street.venue.orders and street.held("BTCUSDT") == 1.0
+        forget(first, street.folder)

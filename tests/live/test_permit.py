@@ -14,6 +14,7 @@ import pytest
 
 from ffe.live import permit as module
 from ffe.live.permit import PATIENCE_SECONDS, Permit
+from ffe.live.supervisor import given
 
 
 @pytest.fixture
@@ -274,3 +275,16 @@ def test_latch_needs_no_file_handle_at_all_once_its_folders_are_reserved(both: P
                 os.close(file)
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert taken.is_kept and not taken.left and not any(path.exists() for path in both.paths)
+
+
+@pytest.mark.parametrize("spoil", ["open", "file"])
+def test_re_arm_says_why_a_permit_cannot_be_given(tmp_path: Path, spoil: str) -> None:
+    """A folder that is open to others was called a fault of ours, and the one who asked waited for a minute."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    if spoil == "open":
+        folder.chmod(0o707)
+    else:
+        (folder / "permit").mkdir()
+    why = given(Permit(folder))
+    assert "open to other users" in why if spoil == "open" else why.endswith("permit: Is a directory")

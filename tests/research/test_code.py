@@ -75,6 +75,13 @@ def test_hash_is_of_what_was_loaded_and_not_of_what_stands_there_later(folder: P
     assert code_of(loaded) == before != source_hash(Path("idea.py"))
 
 
+def test_file_does_not_name_its_own_hash(folder: Path) -> None:
+    """What it wrote there stood in the records, and was what arming compared."""
+    written(imports="__ffe_source_sha256__ = '0' * 64")
+    loaded = strategy_of("idea.py:Idea")()
+    assert code_of(loaded) == source_hash(Path("idea.py"))
+
+
 @pytest.mark.parametrize(
     ("imports", "file"),
     [
