@@ -74,6 +74,32 @@ def backtest(
 
 
 @app.command()
+def check(
+    strategy: Annotated[str, typer.Argument(help="Where the strategy is, as in strategies/ma_cross.py:MaCross.")],
+    symbols: Annotated[list[str], typer.Option("--symbols", "-s", help="Symbols, comma separated or repeated.")],
+    interval: Annotated[str, typer.Option(help="The bars' interval: 15m, 1h, 1d.")] = "1d",
+    since: Annotated[Optional[str], typer.Option("--from", help="Load bars from this time on.")] = None,  # noqa: UP045
+    until: Annotated[Optional[str], typer.Option("--to", help="Load bars up to this time.")] = None,  # noqa: UP045
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="A parameter, as in fast=20.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Prove of every bar that a strategy sees no future, or name the first bar at which it does."""
+    from ffe.research.backtest import proved
+    from ffe.research.find import strategy_of, with_parameters
+    from ffe.research.load import load_bars
+    from ffe.research.show import progress_bar
+
+    settings = _settings(config)
+    chosen = with_parameters(strategy_of(strategy), parameters(set_ or []))
+    names = [name for item in symbols for name in item.split(",") if name]
+    bars = load_bars(names, interval, since, until, config=settings)
+    with progress_bar(f"{chosen.name} over {sum(len(s) for s in bars):,} bars") as progress:
+        proof = proved(chosen, bars, settings, progress)
+    how = "from its tail alone, and " if chosen.is_columnar else ""
+    typer.echo(f"{chosen.name} sees no future: {proof}, {how}with all bars moved by 28 years; each decided the same.")
+
+
+@app.command()
 def replay(
     run: Annotated[Path, typer.Argument(help="The run's folder, or the data folder of live sessions.")],
     session: Annotated[str | None, typer.Option(help="A live session's name; else the newest.")] = None,

@@ -17,7 +17,7 @@ from functools import cached_property
 from numbers import Real
 from traceback import walk_tb
 from types import NoneType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,8 @@ class Strategy(BaseModel):
     """The base of every strategy; its fields are its parameters."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    goes_by_dates: ClassVar[bool] = False  # whether it names dates that were known at the time, as those of meetings
 
     @property
     def warmup(self) -> int:

@@ -119,6 +119,7 @@ class MaybeAdds(Says): wrong: dict = {"add": "yes"}
 class WordsForConfidence(Says): wrong: dict = {"confidence": "80"}
 
 class RaisesLater(Mistake):
+    goes_by_dates = True
     def on_event(self, view):
         if not isinstance(view.event, Bars): return []
         if view.time > 1_340_000_000_000_000_000: raise RuntimeError("enough")
@@ -405,6 +406,23 @@ def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
     ffe("data", "import", "good.csv", "--symbol", "BTC/USD", "--interval", "1h")
     assert_clear(ffe("data", "import", "bad.csv", "--symbol", "BTC/USD", "--interval", "1h"), said)
     assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
+
+
+def test_check_proves_every_bar_and_writes_no_run(ffe: Terminal, home: Path) -> None:
+    for strategy, said in (
+        ("ma_cross.py:MaCross", "from its tail alone, and with all bars moved"),
+        ("pullback.py:Pullback", "asked again, with all bars moved"),
+    ):
+        done = ffe("check", f"strategies/{strategy}", "--symbols", "AAPL", "--from", "2012-01-01")
+        assert done.code == 0 and "sees no future: " in done.out and said in done.out
+        (proven, bars) = re.search(r"([\d,]+) of ([\d,]+) bars", done.out).groups()  # type: ignore[union-attr]
+        assert strategy.startswith("pullback") or proven == bars
+    assert not (home / "data" / "runs").exists()
+
+
+def test_check_names_the_bar_and_the_cell_that_were_looked_at(ffe: Terminal) -> None:
+    done = ffe("check", "mistakes.py:Peeks", "--symbols", "AAPL", "--from", "2012-01-01")
+    assert_clear(done, "LookAhead: Peeks decides ", "1 ahead: close of ", "Look for a negative shift")
 
 
 def test_nothing_of_the_folder_is_run_where_no_strategy_is(ffe: Terminal, home: Path) -> None:

@@ -19,14 +19,15 @@ from ffe.errors import ConfigError, MissingBars
 from ffe.feeds.bars import BarFeed
 from ffe.feeds.merge import Venues, merge
 from ffe.hours import Hours, instant, stamp
-from ffe.model import Bars, Command, Event, InstrumentId, Layer, Nanos, Universe
+from ffe.model import Bars, Command, Event, InstrumentId, Layer, Nanos, Step, Universe
+from ffe.ports import Written
 from ffe.records.encode import Json, Stamp, canonical
 from ffe.records.journal import RunJournal
 from ffe.records.kept import keep
-from ffe.research.code import code_of, code_version, versions
-from ffe.research.columns import precompute
+from ffe.research.code import code_of, code_version, is_of_file, versions
 from ffe.research.find import reference_of
 from ffe.research.operator import ScriptedOperator
+from ffe.research.proof import Proof, Recorded, Remembered, prove
 from ffe.research.reach import unreachable
 from ffe.research.result import Result
 from ffe.research.wake import Sleeper
@@ -67,7 +68,32 @@ def backtest(
         events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
         run(_watched(events, feed, progress) if progress else events, scene.engine, scene.venues, journal)
     keep(folder, plan.stamp.session, journal.head)
+    plan.proved()
     return Result(folder, plan, plan.unreachable())
+
+
+def proved(strategy: Strategy, bars: BarSet, settings: Settings, progress: Progress | None = None) -> Proof:
+    """That a strategy sees no future, asked of every bar; LookAhead names the first at which it does. One that hears
+    events is run, and nothing is written."""
+    if strategy.is_columnar:
+        warmup_of(strategy)
+        return prove(strategy, bars, bars.interval, is_whole=True, progress=progress)[1]
+    plan = Plan(strategy, bars, settings, None, World())
+    plan.proofs = None
+    scene, feed = plan.scene(), plan.feed()
+    events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
+    run(_watched(events, feed, progress) if progress else events, scene.engine, scene.venues, Unwritten())
+    return plan.proved()
+
+
+class Unwritten:
+    """The journal of a run that is made to see whether it can be."""
+
+    def event(self, event: Event) -> None:
+        """Kept by nobody."""
+
+    def step(self, step: Step) -> Written:
+        return Written.YES
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +129,9 @@ class Plan:
         self.hours = _hours(self.universe, first, last)
         _check_rates(self.universe)
         self.stamp = Stamp(session or self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
+        self.proofs: Path | None = settings.data_folder  # where it is kept what was proven, if anywhere
+        self._proof = Proof(0, 0)
+        self._recorded: Recorded | None = None
 
     def _played(self) -> BarSet:
         return self.bars.between(self.start, _span(self.bars)[1]) if self.start > _span(self.bars)[0] else self.bars
@@ -139,9 +168,37 @@ class Plan:
         return unreachable(self.universe, self.hours, self.settings.rules, bool(self.settings.holdings))
 
     def hears(self) -> Hears:
+        """The strategy as the engine hears it, and how far it was proven to see no future."""
         if self.strategy.is_columnar:
-            return precompute(self.strategy, self.bars, self.interval)
-        return Live(self.strategy.model_copy(deep=True))
+            heard, self._proof = prove(self.strategy, self.bars, self.interval, self.name, remembered=self._remembered)
+            return heard
+        if self._remembered is not None and (known := self._remembered.read()) is not None:
+            self._proof = known
+            return Live(self.strategy.model_copy(deep=True))
+        self._recorded = Recorded(self.strategy, self.warmup, self.interval)
+        return self._recorded
+
+    @property
+    def _remembered(self) -> Remembered | None:
+        """Where it is kept what was proven of the same code, parameters and bars; of code that stands in no file, which
+        may refer to anything, it is not. What a strategy hears as events depends on the whole run."""
+        if self.proofs is None or not is_of_file(self.strategy):
+            return None
+        said = [code_version(), code_of(self.strategy), versions(), self.strategy.model_dump_json(), self.interval]
+        name = json.dumps([*said, self.bars.fingerprint()]) if self.strategy.is_columnar else self.stamp.session
+        return Remembered(self.proofs, name)
+
+    def proved(self) -> Proof:
+        """That the strategy saw no future, when the run has ended; LookAhead where it did."""
+        if self._recorded is not None:
+            self._proof, self._recorded = self._recorded.proved(), None
+            if self._remembered is not None:
+                self._remembered.write(self._proof)
+        return self._proof
+
+    @property
+    def proof(self) -> Proof:
+        return self._proof
 
     def engine(self) -> Engine:
         """A new engine, primed with what came before the start."""

@@ -74,6 +74,13 @@ def _hash_of(kind: type[Strategy]) -> str:
     return hashlib.sha256(text.encode() or os.urandom(32)).hexdigest()
 
 
+def is_of_file(strategy: Strategy) -> bool:
+    """Whether its code stands in a file, with all that it imports; what was typed into a notebook refers to whatever
+    was made there."""
+    file = getattr(sys.modules.get(type(strategy).__module__), "__file__", None)
+    return type(strategy).__module__ != "__main__" and file is not None and file.endswith(".py")
+
+
 def source_hash(file: Path) -> str:
     """Of a file and of all that it imports, libraries aside: where an import would find it, read and not run. What is
     imported by a name that is computed is not seen."""

@@ -1,7 +1,6 @@
-"""A columnar strategy in a replay: its signals computed once on everything, and proof that it saw no future.
+"""A strategy over columns: asked once on everything, as in a replay, or bar by bar on its last `warmup` bars, as live.
 
-Live, a strategy sees the last `warmup` bars. So that the two cannot differ, a sample of bars (all signal bars up to
-200, and 50 others) is computed again from the tail alone; one different decision stops the run, naming bar and column.
+That the two decide alike is shown in proof.py, of every backtest.
 """
 
 from __future__ import annotations
@@ -12,33 +11,31 @@ import numpy as np
 import pandas as pd
 
 from ffe.data.barset import FIELDS, TIMES, BarSet, Series, distinct
-from ffe.errors import LookAhead, StrategyError
+from ffe.errors import StrategyError
 from ffe.model import Bar, Bars, Instrument, InstrumentId, Nanos, Signal
-from ffe.strategy import Columns, Precomputed, Signals, Strategy, View, rows, speaking
-
-SIGNAL_SAMPLE, OTHER_SAMPLE = 200, 50
+from ffe.strategy import Columns, Signals, Strategy, View, rows, speaking
 
 Decisions = dict[Nanos, tuple[Signal, ...]]
 
 
-def precompute(strategy: Strategy, bars: BarSet, interval: Nanos) -> Precomputed:
-    """The strategy's decisions by time, checked against its own tails."""
-    chosen = BarSet(tuple(s for s in bars if s.interval == interval))
-    times = distinct([s.close_time for s in chosen])
-    decisions = _decided(strategy, chosen, times)
-    _check_tails(strategy, chosen, times, decisions)
-    return Precomputed(decisions)
+def decided(strategy: Strategy, bars: BarSet, times: np.ndarray) -> Decisions:
+    """What it decides on all of the bars, by time."""
 
-
-def _decided(strategy: Strategy, bars: BarSet, times: np.ndarray) -> Decisions:
     def build(field: str) -> pd.DataFrame:
         return bars.frame(field, bars.interval)  # type: ignore[arg-type]
 
-    columns, names = Columns(_index(times), build), _names(bars)
+    columns, names = Columns(_index(times), build), names_of(bars)
     found: dict[Nanos, list[Signal]] = {}
     for row, _, signal in rows(_ask(strategy, columns, names), columns.index, names, strategy.name):
         found.setdefault(int(times[row]), []).append(signal)
     return {time: tuple(heard) for time, heard in found.items()}
+
+
+def of_tail(strategy: Strategy, tails: Tails, time: Nanos) -> tuple[Signal, ...]:
+    """What it decides at a time on the last bars alone, as it would live."""
+    seen, names = tails.at(time), tails.names
+    found = rows(_ask(strategy, seen, names), seen.index, names, strategy.name)
+    return tuple(signal for row, _, signal in found if row == len(seen.index) - 1)
 
 
 def _ask(strategy: Strategy, columns: Columns, names: Mapping[str, InstrumentId]) -> Signals:
@@ -55,28 +52,8 @@ def _index(times: np.ndarray) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(times.view("M8[ns]"), name="close_time").tz_localize("UTC")
 
 
-def _names(bars: BarSet) -> Mapping[str, InstrumentId]:
+def names_of(bars: BarSet) -> Mapping[str, InstrumentId]:
     return {bars.label(instrument): instrument.id for instrument in bars.instruments}
-
-
-def _check_tails(strategy: Strategy, bars: BarSet, times: np.ndarray, decisions: Decisions) -> None:
-    names, tails = _names(bars), Tails(bars, strategy.warmup)
-    for time in _sample(times, decisions):
-        seen = tails.at(time)
-        again = {
-            signal.instrument: signal
-            for row, _, signal in rows(_ask(strategy, seen, names), seen.index, names, strategy.name)
-            if row == len(seen.index) - 1
-        }
-        before = {signal.instrument: signal for signal in decisions.get(time, ())}
-        differing = sorted(id for id in {*again, *before} if again.get(id) != before.get(id))
-        if differing:
-            raise LookAhead(
-                f"{strategy.name} decides {_said(before.get(differing[0]))} for {differing[0]} at "
-                f"{pd.Timestamp(time, tz='UTC')} with all bars at hand, but {_said(again.get(differing[0]))} when "
-                f"it sees only the last {strategy.warmup}. Look for a negative shift, a whole-column statistic, "
-                "or a warmup that is too short."
-            )
 
 
 class Tailing:
@@ -100,9 +77,7 @@ class Tailing:
 
     def _decided(self, view: View, time: Nanos) -> list[Signal]:
         bars = BarSet(tuple(_series(i, self.interval, view.bars(i.id)) for i in self.instruments))
-        names, seen = _names(bars), Tails(bars, self.strategy.warmup).at(time)
-        decided = rows(_ask(self.strategy, seen, names), seen.index, names, self.strategy.name)
-        return [signal for row, _, signal in decided if row == len(seen.index) - 1]
+        return list(of_tail(self.strategy, Tails(bars, self.strategy.warmup), time))
 
 
 def _series(instrument: Instrument, interval: Nanos, bars: Sequence[Bar]) -> Series:
@@ -110,32 +85,23 @@ def _series(instrument: Instrument, interval: Nanos, bars: Sequence[Bar]) -> Ser
     return Series(instrument, interval, *columns)
 
 
-def _said(signal: Signal | None) -> str:
-    return "nothing" if signal is None else f"{signal.side.name} (confidence {signal.confidence})"
-
-
-def _sample(times: np.ndarray, decisions: Decisions) -> list[Nanos]:
-    """Every signal bar up to a limit, and some of the others, spread evenly."""
-    with_signal = np.array(sorted(decisions), np.int64)
-    others = times[~np.isin(times, with_signal, kind="sort")]
-    return sorted([*_spread(with_signal, SIGNAL_SAMPLE), *_spread(others, OTHER_SAMPLE)])
-
-
-def _spread(times: np.ndarray, most: int) -> list[Nanos]:
-    if not len(times):
-        return []
-    rows = np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int)
-    return [int(time) for time in distinct([times[rows]])]
-
-
 class Tails:
-    """The last warmup bars of every column before a time, as live code would see them; the last row is that time's."""
+    """The last warmup bars of every column before a time, as live code would see them; the last row is that time's.
+
+    Where all columns have bars at the same times they are cut from one table a field: a proof asks for thousands.
+    """
 
     def __init__(self, bars: BarSet, warmup: int) -> None:
         self.series, self.warmup = list(bars), warmup
-        self.labels = [bars.label(s.instrument) for s in self.series]
+        self.labels, self.names = pd.Index([bars.label(s.instrument) for s in self.series]), names_of(bars)
+        first = self.series[0].close_time
+        self._is_one_calendar = all(np.array_equal(s.close_time, first) for s in self.series)
+        self._tables: dict[str, np.ndarray] = {}
+        self._index = _index(first)
 
     def at(self, time: Nanos) -> Columns:
+        if self._is_one_calendar:
+            return self._cut(time)
         ends = [int(np.searchsorted(s.close_time, time, side="right")) for s in self.series]
         spans = [slice(max(0, end - self.warmup), end) for end in ends]
         times = distinct([np.array([time]), *(s.close_time[span] for s, span in zip(self.series, spans, strict=True))])
@@ -146,5 +112,17 @@ class Tails:
             for column, (s, span) in enumerate(zip(self.series, spans, strict=True)):
                 values[np.searchsorted(times, s.close_time[span]), column] = getattr(s, field)[span]
             return pd.DataFrame(values, index, self.labels)
+
+        return Columns(index, build)
+
+    def _cut(self, time: Nanos) -> Columns:
+        end = int(np.searchsorted(self.series[0].close_time, time, side="right"))
+        span = slice(max(0, end - self.warmup), end)
+        index = self._index[span]
+
+        def build(field: str) -> pd.DataFrame:
+            if field not in self._tables:
+                self._tables[field] = np.column_stack([getattr(s, field) for s in self.series])
+            return pd.DataFrame(self._tables[field][span].copy(), index, self.labels)
 
         return Columns(index, build)

@@ -62,6 +62,7 @@ def _statistics(result: Result) -> Table:
         ("won, profit factor", f"{_ratio(s.win_rate)}, {_number(s.profit_factor)}"),
         ("average win, loss", f"{_number(s.average_win)}, {_number(s.average_loss)}"),
         ("P&L of closed, fees", f"{s.pnl:,.2f}, {s.fees:,.2f}"),
+        ("look-ahead", str(result.plan.proof)),
         ("honesty interval", f"{s.pnl:,.2f} … {s.optimistic_pnl:,.2f} ({result.ambiguous_bars} ambiguous bars)"),
     ]
     for row in rows:

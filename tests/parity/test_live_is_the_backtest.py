@@ -52,8 +52,8 @@ from ffe.model import (
 )  # fmt: skip
 from ffe.ports import Broker, Written
 from ffe.records.encode import Stamp, encode_decision
-from ffe.research.columns import precompute
 from ffe.research.operator import ScriptedOperator
+from ffe.research.proof import prove
 from ffe.risk.limits import GateLimits, Rules
 from ffe.session import Session
 from ffe.strategy import Columns, Signals
@@ -151,7 +151,7 @@ class World:
         return BarSet(tuple(replace(s, **{c: np.round(getattr(s, c), self.decimals) for c in PRICES}) for s in bars))
 
     def engine(self, bars: BarSet, hours: dict[InstrumentId, Hours]) -> Engine:
-        heard = precompute(self.strategy, bars, HOUR)
+        heard = prove(self.strategy, bars, HOUR)[0]
         made = Engine(self.universe, hours, heard, Rules(self.gate), Session("session", HOUR))
         for event in BarFeed(bars.between(START, TRADED), hours).events(frozenset):
             if isinstance(event, Bars):

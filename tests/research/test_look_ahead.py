@@ -12,7 +12,7 @@ from ffe.errors import LookAhead
 from ffe.hours import instant
 from ffe.indicators import compare, on_edge, sma
 from ffe.model import DAY, HOUR
-from ffe.research.columns import precompute
+from ffe.research.proof import prove
 from strategies.ma_cross import MaCross
 
 
@@ -93,30 +93,17 @@ def test_what_needs_more_than_its_warmup_is_stopped(strategy: Strategy, bars: Ba
     with pytest.raises(
         LookAhead, match=rf"{strategy.name} decides .* for (coinbase|oanda):.../USD at 2024-0.-.. ..:00:00"
     ):
-        precompute(strategy, bars, HOUR)
+        prove(strategy, bars, HOUR)
 
 
 def test_one_bar_of_one_column_among_hundreds_is_named(bars: BarSet) -> None:
     with pytest.raises(LookAhead, match=r"LONG .* for oanda:EUR/USD at 2024-01-17 09:00.* but FLAT .* the last 10"):
-        precompute(PeeksOnce(), bars, HOUR)
+        prove(PeeksOnce(), bars, HOUR)
 
 
 def test_an_honest_strategy_passes_where_bars_are_missing_and_a_market_closes(bars: BarSet) -> None:
-    assert len(precompute(Idea(), bars, HOUR).by_time) > 100
-    assert precompute(MaCross(fast=5, slow=9), bars, HOUR).by_time
-
-
-def test_the_sample_is_every_signal_bar_up_to_200_and_50_others(bars: BarSet) -> None:
-    asked: list[int] = []
-
-    class Counts(Idea):
-        def signals(self, bars: Columns) -> Signals:
-            asked.append(len(bars.index))
-            return super().signals(bars)
-
-    signal_bars = len(precompute(Counts(), bars, HOUR).by_time)
-    assert signal_bars > 200
-    assert len(asked) == 1 + 200 + 50
+    assert len(prove(Idea(), bars, HOUR)[0].by_time) > 100
+    assert prove(MaCross(fast=5, slow=9), bars, HOUR)[0].by_time
 
 
 def test_a_run_that_is_stopped_writes_nothing(bars: BarSet, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def columns(**frames: Sequence[float]) -> Columns:
 class BuysOn(Strategy):
     """Buys everything once, at the bar that closes on a date."""
 
+    goes_by_dates = True
     when: str
 
     @property

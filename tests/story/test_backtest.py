@@ -24,6 +24,7 @@ DAYS_BEFORE = 80
 class OnHours(Strategy):
     """Buys at the close of these hours since the first bar, and leaves at the close of those."""
 
+    goes_by_dates = True
     first: Nanos
     enter: tuple[int, ...]
     leave: tuple[int, ...] = ()
