@@ -15,9 +15,27 @@ FfeError
 What a market decided is not an error: a refused trade is a value.
 """
 
+from __future__ import annotations
+
+import sysconfig
+from traceback import extract_tb
+
+NOT_THEIRS = (  # where a caller's own code does not stand
+    __file__.removesuffix("errors.py"),
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    "<frozen",
+)
+
 
 class FfeError(Exception):
     """The root of everything a caller can fix."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the sentence, and the caller's own line instead of all of ours."""
+        own = [f for f in extract_tb(self.__traceback__) if not f.filename.startswith(NOT_THEIRS) and f.line]
+        line = [f"    {own[-1].line}"] if own else []
+        return [*line, f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(FfeError):

@@ -37,8 +37,9 @@ UNITS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ns", 1))
 # ---------------------------------------------------------------- times in words
 
 
-def instant(text: str) -> Nanos:
-    """Nanoseconds of an ISO date or time; UTC unless it names its offset."""
+def instant(said: str | date | np.datetime64) -> Nanos:
+    """Nanoseconds of an ISO date or time, or of one of Python, numpy or pandas; UTC unless it names its offset."""
+    text = said.isoformat() if isinstance(said, date) else str(said)
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
@@ -61,6 +62,7 @@ def spelt(interval: Nanos) -> str:
 
 def interval_of(text: str) -> Nanos:
     """The interval that people write as 1h, 30m or 1d."""
+    text = str(text)
     unit = next((unit for unit, _ in UNITS if text.endswith(unit)), "")
     count = text.removesuffix(unit)
     if not unit or not count.isdecimal() or not 1 <= int(count) * dict(UNITS)[unit] <= LONGEST:

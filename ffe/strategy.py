@@ -9,7 +9,6 @@ Rows of a frame are the times at which bars closed; a column has NaN where its i
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ffe.book import Book
-from ffe.errors import FfeError, StrategyError
+from ffe.errors import NOT_THEIRS, FfeError, StrategyError
 from ffe.history import History
 from ffe.hours import stamp
 from ffe.model import Bar, Bars, Event, InstrumentId, Nanos, Qty, Side, Signal
@@ -39,12 +38,6 @@ KINDS = (
     ("provider", str, "text"), ("reasoning", str, "text"), ("add", bool, "True or False"),
     ("stop", NUMBER, "a number or None"), ("target", NUMBER, "a number or None"), ("qty", NUMBER, "a number or None"),
 )  # fmt: skip
-NOT_THEIRS = (
-    __file__.removesuffix("strategy.py"),
-    sysconfig.get_path("stdlib"),
-    sysconfig.get_path("purelib"),
-    "<frozen",
-)
 
 
 class Columns:
@@ -135,6 +128,19 @@ class Strategy(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     goes_by_dates: ClassVar[bool] = False  # whether it names dates that were known at the time, as those of meetings
+
+    def __init__(self, **given: object) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            kind = type(self)
+            known = ", ".join(f"{name} ({field.default})" for name, field in kind.model_fields.items())
+            wrong = "; ".join(
+                f"{'.'.join(map(str, p['loc'])) or kind.__name__}: "
+                f"{'no such parameter' if p['type'] == 'extra_forbidden' else p['msg']}"
+                for p in error.errors()
+            )
+            raise StrategyError(f"{kind.__name__}: {wrong}. Its parameters are {known or 'none'}.") from None
 
     @property
     def warmup(self) -> int:

@@ -80,6 +80,7 @@ def _misplaced(s: Series, hours: Hours) -> Iterator[tuple[str, Rows]]:
         yield f"not on the grid of {interval} that most rows keep: two intervals are mixed", ~_on_grid(s, hours)
     yield "it ends before it opens", s.close_time <= s.open_time
     yield "it ends no later than the row before", np.diff(s.close_time, prepend=s.close_time[:1] - 1) <= 0
+    yield f"it does not end where a bar of {interval} does", s.close_time != hours.bar_close(s.open_time, s.interval)
     if len(s) >= ENOUGH_ROWS:
         # Declared too fine, each bar would be known before its end: the strategy would see the future.
         wider = int(np.diff(s.open_time).min()) > 1.5 * s.interval

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ffe.brokers.faults import AnyFault
 from ffe.brokers.sim import Deposit, SimBroker
-from ffe.config import Settings, load_settings
-from ffe.data.barset import BarSet
+from ffe.config import Settings
+from ffe.data.barset import BarSet, Series
 from ffe.engine import Engine, run
 from ffe.errors import ConfigError, MissingBars
 from ffe.feeds.bars import BarFeed
@@ -26,6 +26,8 @@ from ffe.records.journal import RunJournal
 from ffe.records.kept import keep
 from ffe.research.code import code_of, code_version, is_of_file, versions
 from ffe.research.find import reference_of
+from ffe.research.given import the_bars, the_settings, the_strategy
+from ffe.research.load import Config, Time
 from ffe.research.operator import ScriptedOperator
 from ffe.research.proof import Proof, Recorded, Remembered, prove
 from ffe.research.reach import unreachable
@@ -48,17 +50,18 @@ class World:
 
 
 def backtest(
-    strategy: Strategy, bars: BarSet, config: Settings | None = None, *, start: str | Nanos | None = None,
+    strategy: Strategy, bars: BarSet | Series | Sequence[Series],
+    config: Config = None, *, start: Time | Nanos | None = None,
     world: World | None = None, records: str | Path | None = None, progress: Progress | None = None,
     every_bar: bool = False,
 ) -> Result:  # fmt: skip
     """Run a strategy over bars through the whole core; bars before start prime it without orders.
 
     every_bar steps also the bars at which nothing can happen: slower, and the same bytes. records is the folder in
-    which the run's own folder is made (default: `runs/` in the data folder). Raises the errors of `ffe.errors` for what
-    a caller can fix.
+    which the run's own folder is made (default: `runs/` in the data folder). start is a time (text, datetime,
+    Timestamp; UTC where it names no zone) or nanoseconds. Raises the errors of `ffe.errors` for what a caller can fix.
     """
-    plan = Plan(strategy, bars, config or load_settings(), _nanos(start), world or World())
+    plan = Plan(the_strategy(strategy), the_bars(bars), the_settings(config), _nanos(start), world or World())
     folder = _fresh_folder(Path(records) if records is not None else plan.settings.data_folder / "runs", plan)
     scene = plan.scene()
     with _journal(folder, plan) as journal:
@@ -268,8 +271,8 @@ def _check_rates(universe: Universe) -> None:
             )
 
 
-def _nanos(time: str | Nanos | None) -> Nanos | None:
-    return instant(time) if isinstance(time, str) else time
+def _nanos(time: Time | Nanos | None) -> Nanos | None:
+    return time if time is None or type(time) is int else instant(time)  # type: ignore[arg-type]
 
 
 def _fresh_folder(root: Path, plan: Plan) -> Path:

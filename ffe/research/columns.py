@@ -41,9 +41,14 @@ def of_tail(strategy: Strategy, tails: Tails, time: Nanos) -> tuple[Signal, ...]
 def _ask(strategy: Strategy, columns: Columns, names: Mapping[str, InstrumentId]) -> Signals:
     with speaking(strategy.name, f"in signals(bars) over {', '.join(names)}"):
         signals = strategy.signals(columns)
-    if not isinstance(signals, Signals) or not isinstance(signals.side, pd.DataFrame):
+    if not isinstance(signals, Signals):
         raise StrategyError(
             f"{strategy.name}.signals returns {type(signals).__name__}: return ffe.Signals(side=frame, …)."
+        )
+    if not isinstance(signals.side, pd.DataFrame):
+        raise StrategyError(
+            f"{strategy.name}.signals gives a side that is a {type(signals.side).__name__}: give a frame of time × "
+            "symbol, as bars.close is; of one symbol alone, begin with bars.close[['BTC/USD']]."
         )
     return signals
 

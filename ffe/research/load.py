@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffe.config import Settings, load_settings
+import numpy as np
+
+from ffe.config import Settings
 from ffe.data import sources
 from ffe.data.barset import BarSet, Series
 from ffe.data.cache import Cache
@@ -14,10 +17,13 @@ from ffe.data.times import Wish
 from ffe.errors import DataError, MissingBars
 from ffe.hours import instant, interval_of, spelt, stamp
 from ffe.model import DAY, Instrument, Nanos
+from ffe.research.given import the_settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Config = Settings | Mapping[str, object] | Path | str | None
+Time = str | date | np.datetime64  # also of pandas
 READERS = {
     ".csv": sources.from_csv, ".txt": sources.from_csv, ".parquet": sources.from_parquet,
     ".feather": sources.from_feather, ".arrow": sources.from_feather,
@@ -25,8 +31,8 @@ READERS = {
 
 
 def load_bars(
-    what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: str | None = None,
-    end: str | None = None, *, symbol: str | None = None, config: Settings | None = None,
+    what: str | Sequence[str] | Path | pd.DataFrame, interval: str = "1d", start: Time | None = None,
+    end: Time | None = None, *, symbol: str | None = None, config: Config = None,
     columns: Mapping[str, str] | None = None, time_format: str | None = None, time_unit: str | None = None,
     tz: str | None = None, sort: bool = False, rows: str | None = None,
 ) -> BarSet:  # fmt: skip
@@ -39,7 +45,7 @@ def load_bars(
     is each series' source. Raises UnknownSymbol, MissingBars, BadBars; DataError with every reading where there are
     several.
     """
-    settings, step = config or load_settings(), interval_of(interval)
+    settings, step = the_settings(config), interval_of(interval)
     if isinstance(what, str) and _suffix(what) not in READERS:
         what = [what]
     if isinstance(what, list | tuple):
@@ -70,7 +76,7 @@ def _suffix(path: str | Path) -> str:
 
 
 def _cached(
-    instruments: list[Instrument], interval: Nanos, start: str | None, end: str | None, settings: Settings
+    instruments: list[Instrument], interval: Nanos, start: Time | None, end: Time | None, settings: Settings
 ) -> BarSet:
     cache = Cache(settings.cache_path)
     _keep_samples(cache, instruments, interval)
@@ -91,7 +97,7 @@ def _cached(
     return BarSet(tuple(found))
 
 
-def _command(i: Instrument, interval: Nanos, start: str | None, settings: Settings) -> str:
+def _command(i: Instrument, interval: Nanos, start: Time | None, settings: Settings) -> str:
     """What brings such bars into the cache."""
     if settings.venues[i.venue].source is not None:
         return f"ffe data fetch {i.symbol} {spelt(interval)} --from {start or '2024-01-01'}"
