@@ -110,12 +110,19 @@ class VenueSettings(_Strict):
         return Account(Venue(venue), self.kind, Currency(self.currency), int(self.horizon_seconds * SECOND))
 
 
-SLIPPAGE = {AssetClass.FOREX: 1.0, AssetClass.CRYPTO: 5.0, AssetClass.STOCK: 2.0, AssetClass.INDEX: 2.0}
+COSTS = {  # in basis points, of what declares none: spread_bp, slippage_bp, fee_bp
+    AssetClass.FOREX: (1.2, 1.0, 0.0),
+    AssetClass.CRYPTO: (2.0, 5.0, 10.0),
+    AssetClass.STOCK: (2.0, 2.0, 1.0),
+    AssetClass.INDEX: (2.0, 2.0, 1.0),
+}
+COST_NAMES = ("spread_bp", "slippage_bp", "fee_bp")
 HOURS = {AssetClass.FOREX: "forex", AssetClass.CRYPTO: "24/7"}
 
 
 class InstrumentSettings(_Strict):
-    """What is known of an instrument; slippage defaults by asset class (1 bp forex, 5 bp crypto, 2 bp others)."""
+    """What is known of an instrument. Costs that it does not declare are its asset class's; trading that is free is
+    written down: fee_bp = 0."""
 
     venue: str
     asset_class: AssetClass
@@ -127,9 +134,9 @@ class InstrumentSettings(_Strict):
     minimum_qty: float = Field(0.0, ge=0.0)
     minimum_notional: float = Field(0.0, ge=0.0)
     shortable: bool = False
-    spread_bp: float = Field(0.0, ge=0.0, lt=1000.0)
+    spread_bp: float | None = Field(None, ge=0.0, lt=1000.0)
     slippage_bp: float | None = Field(None, ge=0.0, lt=1000.0)
-    fee_bp: float = Field(0.0, ge=0.0, lt=1000.0)
+    fee_bp: float | None = Field(None, ge=0.0, lt=1000.0)
     fee_in_base: bool = False
     margin_ratio: float = Field(1.0, gt=0.0, le=1.0)
     financing_long_ratio: float = 0.0
@@ -143,12 +150,21 @@ class InstrumentSettings(_Strict):
             raise ValueError("a stock or an index needs hours, an exchange's MIC such as XNYS")
         return self
 
+    @property
+    def assumed(self) -> dict[str, float]:
+        """The costs that are its asset class's, in basis points, by their names: those that it does not declare."""
+        usual = zip(COST_NAMES, COSTS[self.asset_class], strict=True)
+        return {name: cost for name, cost in usual if getattr(self, name) is None}
+
     def instrument(self, symbol: str) -> Instrument:
-        slippage = SLIPPAGE[self.asset_class] if self.slippage_bp is None else self.slippage_bp
+        declared = (self.spread_bp, self.slippage_bp, self.fee_bp)
+        spread, slippage, fee = (
+            usual if said is None else said for said, usual in zip(declared, COSTS[self.asset_class], strict=True)
+        )
         return Instrument(
             Venue(self.venue), Symbol(symbol), self.asset_class, Currency(self.base), Currency(self.quote),
             self.hours or HOURS[self.asset_class], self.tick, self.lot, self.minimum_qty, self.minimum_notional,
-            self.shortable, self.spread_bp * BASIS_POINT, slippage * BASIS_POINT, self.fee_bp * BASIS_POINT,
+            self.shortable, spread * BASIS_POINT, slippage * BASIS_POINT, fee * BASIS_POINT,
             self.fee_in_base, self.margin_ratio, self.financing_long_ratio, self.financing_short_ratio,
             self.funding_hours, self.volume_share_ratio,
         )  # fmt: skip
@@ -162,22 +178,19 @@ def _stock(name: str) -> InstrumentSettings:
         quote="USD",
         hours="XNYS",
         lot=1.0,
-        spread_bp=2.0,
-        fee_bp=1.0,
     )
 
 
 def _crypto(base: str, lot: float) -> InstrumentSettings:
     return InstrumentSettings(
         venue="coinbase", asset_class=AssetClass.CRYPTO, base=base, quote="USD", lot=lot, minimum_notional=1.0,
-        spread_bp=2.0, fee_bp=10.0,
     )  # fmt: skip
 
 
 def _forex(base: str, quote: str, tick: float) -> InstrumentSettings:
     return InstrumentSettings(
         venue="oanda", asset_class=AssetClass.FOREX, base=base, quote=quote, tick=tick, lot=1.0, minimum_qty=1.0,
-        shortable=True, spread_bp=1.2, margin_ratio=0.05, financing_long_ratio=0.02, financing_short_ratio=0.01,
+        shortable=True, margin_ratio=0.05, financing_long_ratio=0.02, financing_short_ratio=0.01,
     )  # fmt: skip
 
 
@@ -288,6 +301,10 @@ class Settings(BaseSettings):
                 f'Describe it in {CONFIG_FILE} under [instruments."{symbol}"].'
             )
         return self.instruments[name].instrument(name)
+
+    def is_shipped(self, symbol: str) -> bool:
+        """Whether an instrument is described as it comes with the engine."""
+        return self.instruments.get(symbol) == INSTRUMENTS.get(symbol)
 
     def universe(self, instruments: tuple[Instrument, ...]) -> Universe:
         """The instruments of a run, those held before included, with the accounts they need."""
@@ -489,6 +506,11 @@ def load_settings(path: Path | None = None) -> Settings:
     except RecursionError:
         raise ConfigError(f"{file}: nested too deeply. A file of settings has sections and values.") from None
     return _built(_merged(values, environment), f"{file} and the environment" if environment else str(file))
+
+
+def settings_of(values: dict[str, object]) -> Settings:
+    """Settings of a table, as a file would hold it."""
+    return _built(values, "the config")
 
 
 def _environment() -> dict[str, object]:

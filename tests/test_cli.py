@@ -263,7 +263,7 @@ def test_a_strategy_file_that_cannot_be_loaded_is_named_with_its_line(
         ("DropsRows", ["rows for", "one row per bar"]),
         ("MovesRows", ["rows of other times", "keep the index of bars.close"]),
         ("RenamesColumns", ["the columns aapl", "its bars have AAPL"]),
-        ("GivesAnArray", ["ffe.Signals(side=frame"]),
+        ("GivesAnArray", ["a side that is a ndarray", "as bars.close is"]),
         ("StopsOtherwise", ["frames with the rows and columns of side"]),
         ("SaysTwo", ["paper:AAPL at 2012-01-03", "the side 2.0", "1 is long"]),
         ("ForgetsWarmup", ["does not say its warmup", "add a property"]),

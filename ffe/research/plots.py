@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from ffe.research.findings import SHOWN_FINDINGS
+from ffe.research.stats import money
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from ffe.research.result import Result
 
 INK, LOSS, GAIN, QUIET, WARN = "#1f3a5f", "#b3402a", "#2a7f62", "#c9cfd6", "#d99a2b"
+WIDTH = 170  # letters of a line under the picture
 MOST_POINTS = 4000  # more than a picture can show
 
 
@@ -34,6 +39,8 @@ def run_figure(result: Result) -> Figure:
         f"{s.total_return:+.1%},  Sharpe {s.sharpe:.2f},  worst drawdown {s.max_drawdown:.1%},  {s.trades} trades",
         fontsize=11, fontweight="bold", color=INK,
     )  # fmt: skip
+    said = [fill(f"! {finding.fact}", WIDTH) for finding in result.findings[:SHOWN_FINDINGS]]
+    figure.supxlabel("\n".join(said).replace("$", r"\$"), fontsize=8, x=0.01, ha="left", color=WARN)
     return figure
 
 
@@ -47,6 +54,11 @@ def _thinned(values: np.ndarray, points: int = MOST_POINTS) -> np.ndarray:
     return np.array(sorted({0, *kept, len(values) - 1}))
 
 
+def _rounded(amount: float, start: float) -> str:
+    """For an axis: two digits fewer than in a table."""
+    return money(amount, start)[:-3] if start >= 1e3 else money(amount, start)
+
+
 def _equity(axes: Axes, result: Result) -> None:
     known = result.value.dropna()
     known = known[known > 0.0]
@@ -58,7 +70,7 @@ def _equity(axes: Axes, result: Result) -> None:
     what = "value of the first equity" if result.flows else "equity"
     axes.plot(known.index[chosen], known.to_numpy()[chosen], color=INK, linewidth=1.1, label=what)
     axes.set_ylabel(f"{what} ({result.plan.settings.currency})")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: _rounded(x, result.stats.start_equity)))
     below = axes.twinx()
     deepest = _thinned(-drawdown)
     below.fill_between(known.index[deepest], drawdown[deepest], color=LOSS, alpha=0.25, linewidth=0, label="drawdown")

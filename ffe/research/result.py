@@ -24,6 +24,7 @@ from ffe.model import (
     Cause,
     Command,
     Disposition,
+    Event,
     Filled,
     InstrumentId,
     Judgement,
@@ -37,6 +38,7 @@ from ffe.records.chain import EQUITY
 from ffe.records.encode import decode_event, decode_outcomes
 from ffe.records.reader import Record, aftermath, explain, find, lines, records
 from ffe.records.replay import Difference
+from ffe.research.findings import SHOWN_FINDINGS, Finding, findings_of
 from ffe.research.stats import Stats, statistics
 from ffe.research.units import late_flows, unit_values
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from ffe.research.backtest import Plan
 
-E = TypeVar("E", Filled, Command)
+E = TypeVar("E", bound=Event)
 REFUSING = (Status.REFUSED, Status.DATA_MISSING)
 
 
@@ -102,7 +104,9 @@ class Result:
     @cached_property
     def stats(self) -> Stats:
         time, equity = self._curve["time"].copy(), self._curve["equity"].copy()
-        return statistics(time, equity, self.outcomes, np.asarray(self.value, np.float64))
+        return statistics(
+            time, equity, self.outcomes, np.asarray(self.value, np.float64), tuple(self.open_trades.values())
+        )
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -133,20 +137,20 @@ class Result:
     @cached_property
     def ambiguous_bars(self) -> int:
         """Bars in which stop and target both lay, and the stop was taken."""
-        return sum(event.fill.optimistic is not None for event in self._happened(Filled))
+        return sum(event.fill.optimistic is not None for event in self.happened(Filled))
 
     @cached_property
     def re_arms(self) -> int:
         """How often the operator cleared what had latched."""
-        return sum(command.act is Act.RE_ARM for command in self._happened(Command))
+        return sum(command.act is Act.RE_ARM for command in self.happened(Command))
 
     @cached_property
     def stop_outs(self) -> int:
         """How often a venue closed a MARGIN account for want of margin."""
-        fills = self._happened(Filled)
+        fills = self.happened(Filled)
         return len({(f.time, f.venue) for f in fills if f.fill.cause is Cause.LIQUIDATION})
 
-    def _happened(self, kind: type[E]) -> Iterator[E]:
+    def happened(self, kind: type[E]) -> Iterator[E]:
         """The events of one type that the journal has."""
         for _, line in lines(self.folder):
             if line.kind == "event" and line.body["type"] == kind.__name__:
@@ -244,6 +248,11 @@ class Result:
 
     # ------------------------------------------------------------ what one does with it
 
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What a careful friend would say of it, the gravest first."""
+        return findings_of(self)
+
     def plot(self, path: Path | str | None = None) -> Figure:
         """Equity with drawdown, slots over time, refusals by layer; saved as a picture if a path is given."""
         from ffe.research.plots import run_figure
@@ -276,7 +285,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         table = pd.DataFrame({"value": {f.name: getattr(self.stats, f.name) for f in fields(Stats)}})
-        return f"<p><b>{escape(plain(self.folder.name))}</b></p>{table.to_html(float_format='{:,.4g}'.format)}"
+        said = "".join(f"<p>{escape(plain(str(finding)))}</p>" for finding in self.findings[:SHOWN_FINDINGS])
+        return f"<p><b>{escape(plain(self.folder.name))}</b></p>{said}{table.to_html(float_format='{:,.4g}'.format)}"
 
 
 def _names(kind: type[Outcome]) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -19,7 +20,9 @@ from ffe.hours import stamp
 from ffe.model import Disposition, Layer
 from ffe.plain import shown
 from ffe.records.reader import refusing_layers, select
+from ffe.research.findings import SHOWN_FINDINGS
 from ffe.research.result import Result
+from ffe.research.stats import money
 
 console = Console()
 
@@ -44,13 +47,16 @@ def show(result: Result) -> None:
     console.print(Columns([_statistics(result), _slots(result)], padding=(0, 4)))
     console.print(_gates(result))
     _print_reasons(result)
+    for finding in result.findings[:SHOWN_FINDINGS]:
+        console.print(f"[bold yellow]![/] {shown(finding.fact)}. [dim]{shown(finding.why)}.[/] {shown(finding.step)}.")
     console.print(f"Records: [bold]{shown(result.folder)}[/]  ({len(result.records)} decisions)", soft_wrap=True)
 
 
 def _statistics(result: Result) -> Table:
+    said = partial(money, scale=result.stats.start_equity)
     s, table = result.stats, Table("statistics", "", title_justify="left", box=None, header_style="bold")
     rows = [
-        ("equity", f"{s.start_equity:,.2f} → {s.end_equity:,.2f} {result.plan.settings.currency}"),
+        ("equity", f"{said(s.start_equity)} → {said(s.end_equity)} {result.plan.settings.currency}"),
         *_money(result),
         (
             "return (unit value)" if result.flows else "return",
@@ -60,10 +66,10 @@ def _statistics(result: Result) -> Table:
         ("worst drawdown", f"{s.max_drawdown:.2%}, longest {s.max_drawdown_days:,.0f} days"),
         ("trades", f"{s.trades} closed, {len(result.open_trades)} open at the end"),
         ("won, profit factor", f"{_ratio(s.win_rate)}, {_number(s.profit_factor)}"),
-        ("average win, loss", f"{_number(s.average_win)}, {_number(s.average_loss)}"),
-        ("P&L of closed, fees", f"{s.pnl:,.2f}, {s.fees:,.2f}"),
+        ("average win, loss", f"{said(s.average_win)}, {said(s.average_loss)}"),
+        ("P&L of closed, fees", f"{said(s.pnl)}, {said(s.fees)}"),
         ("look-ahead", str(result.plan.proof)),
-        ("honesty interval", f"{s.pnl:,.2f} … {s.optimistic_pnl:,.2f} ({result.ambiguous_bars} ambiguous bars)"),
+        ("honesty interval", f"{said(s.pnl)} … {said(s.optimistic_pnl)} ({result.ambiguous_bars} ambiguous bars)"),
     ]
     for row in rows:
         table.add_row(*row)

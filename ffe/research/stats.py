@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ffe.model import DAY, Money, Outcome, Ratio
+from ffe.model import DAY, Money, Nanos, Outcome, Ratio
 
 YEAR_DAYS = 365.25
 Floats = NDArray[np.float64]
@@ -48,8 +48,11 @@ class Stats:
     days_in_market: Ratio
 
 
-def statistics(time: Ints, equity: Floats, trades: Sequence[Outcome], value: Floats | None = None) -> Stats:
-    """Everything from the equity at each bar's close (ns UTC, account currency) and the closed trades.
+def statistics(
+    time: Ints, equity: Floats, trades: Sequence[Outcome], value: Floats | None = None, open_since: Sequence[Nanos] = ()
+) -> Stats:
+    """Everything from the equity at each bar's close (ns UTC, account currency), the closed trades, and when those were
+    opened that are open at the end.
 
     value is what a unit was worth, on any scale; where no money came or went equity says the same.
     """
@@ -82,8 +85,16 @@ def statistics(time: Ints, equity: Floats, trades: Sequence[Outcome], value: Flo
         pnl=float(sum(trade.pnl for trade in trades)),
         optimistic_pnl=float(sum(t.pnl if t.optimistic_pnl is None else t.optimistic_pnl for t in trades)),
         fees=float(sum(trade.fees for trade in trades)),
-        days_in_market=_share_in_market(time, trades),
+        days_in_market=_share_in_market(time, trades, open_since),
     )
+
+
+def money(amount: Money, scale: Money) -> str:
+    """Money with the digits that fit an account of this size: an account of half a bitcoin is not one of 0.50."""
+    if not math.isfinite(amount):
+        return "–"
+    size = math.floor(math.log10(scale)) if math.isfinite(scale) and scale > 0.0 else 5
+    return f"{amount:,.{max(2, 5 - size)}f}"
 
 
 def _daily_returns(time: Ints, value: Floats) -> tuple[Floats, float]:
@@ -103,19 +114,24 @@ def _ratio(returns: Floats, risky: Floats, per_year: float, about_zero: bool = F
 
 
 def _worst_drawdown(time: Ints, value: Floats) -> tuple[Ratio, float]:
-    """The deepest fall below a peak, and the longest time (days) under one."""
+    """The deepest fall below a peak, and the longest time (days) from a peak to the first value that is as high again,
+    or to the end. A curve that never falls has none: a neighbour of a peak that is one too is under no water."""
     peaks = np.maximum.accumulate(value)
     at_peak = np.flatnonzero(value >= peaks)
-    spans = np.diff(np.r_[time[at_peak], time[-1]]) if len(at_peak) else np.zeros(1)
-    return float(np.max(1.0 - value / peaks)), float(np.max(spans) / DAY)
+    ends = np.r_[at_peak[1:], len(value) - 1]
+    under = ends - at_peak > np.r_[np.ones(len(at_peak) - 1, np.int64), 0] if len(at_peak) else np.zeros(0, np.bool_)
+    spans = (time[ends] - time[at_peak])[under]
+    return float(np.max(1.0 - value / peaks)), float(np.max(spans, initial=0) / DAY)
 
 
-def _share_in_market(time: Ints, trades: Sequence[Outcome]) -> Ratio:
-    """The share of bars at whose close a trade was open that has since been closed."""
+def _share_in_market(time: Ints, trades: Sequence[Outcome], open_since: Sequence[Nanos]) -> Ratio:
+    """The share of bars at whose close a trade was open."""
     if not len(time):
         return math.nan
     held = np.zeros(len(time) + 1)
     for trade in trades:
         held[np.searchsorted(time, trade.opened, side="right")] += 1
         held[np.searchsorted(time, trade.time, side="left")] -= 1
+    for opened in open_since:
+        held[np.searchsorted(time, opened, side="right")] += 1
     return float(np.mean(np.cumsum(held)[:-1] > 0))

@@ -196,8 +196,9 @@ class LooksUpByBar(Hears):
 
 class HearsAFile(Hears):
     def wants(self, view: View, bars: Sequence[Any]) -> bool:
-        known = dict(line.split(",") for line in Path(PRICES["times"]).read_text().splitlines())
-        return float(known.get(str(view.time), 0.0)) > bars[-1].close
+        if "read" not in PRICES:
+            PRICES["read"] = dict(line.split(",") for line in Path(PRICES["times"]).read_text().splitlines())
+        return float(PRICES["read"].get(str(view.time), 0.0)) > bars[-1].close
 
 
 PLANTS: tuple[Strategy, ...] = (

@@ -40,6 +40,7 @@ def forgotten() -> Iterator[None]:
 
 def known(bars: BarSet, folder: Path) -> BarSet:
     """The bars, and all that a plant may have kept of them."""
+    PRICES.clear()
     close = bars.frame("close", HOUR)
     ahead = close.iloc[:, 0].shift(-3).fillna(0.0)
     at = [int(time.value) for time in close.index]

@@ -18,7 +18,7 @@ from ffe.hours import instant
 from ffe.model import DAY, LAYERS, DecisionId, InstrumentId, Outcome, Side
 from ffe.research.backtest import Plan, World
 from ffe.research.show import show
-from ffe.research.stats import statistics
+from ffe.research.stats import money, statistics
 from strategies.ma_cross import MaCross
 from tests.research.values import RISE, BuysOn, days, falling
 
@@ -73,6 +73,29 @@ def test_a_week_of_trading_days_counts_as_five() -> None:
     per_year = 5 / (7 / 365.25)
     returns = np.array([0.01, -1 / 101, 0.01, -1 / 101, 0.01])
     assert found.annual_volatility == pytest.approx(returns.std(ddof=1) * per_year**0.5)
+
+
+def test_a7_curve_that_never_falls_was_never_under_water() -> None:
+    """Its longest drawdown was a day: the distance of two bars."""
+    assert statistics(TIMES, np.array([100.0, 101, 101, 103]), []).max_drawdown_days == 0.0
+    assert statistics(TIMES, np.array([100.0, 99, 100, 103]), []).max_drawdown_days == 2.0
+    assert statistics(TIMES, np.array([100.0, 101, 100, 100]), []).max_drawdown_days == 2.0
+    assert statistics(TIMES, np.array([100.0, 99, 98, 97]), []).max_drawdown_days == 3.0
+    assert statistics(TIMES, np.array([100.0, 101, 102, 97]), []).max_drawdown_days == 1.0
+
+
+def test_a6_open_trade_is_time_in_the_market() -> None:
+    """Of a run that bought and held the share was 0."""
+    assert statistics(TIMES, EQUITY, [], open_since=[int(TIMES[1])]).days_in_market == 0.5
+    assert statistics(TIMES, EQUITY, [trade(1.0, 0, 2)], open_since=[int(TIMES[2])]).days_in_market == 0.5
+
+
+def test_a14_money_is_shown_with_digits_that_fit_its_size() -> None:
+    """An average loss of 0.0012 bitcoin was 0.00."""
+    assert [money(0.00123, 0.5), money(0.00123, 1.0), money(12.3, 1e3), money(12.345, 1e5)] == [
+        "0.001230", "0.00123", "12.30", "12.35",
+    ]  # fmt: skip
+    assert money(float("nan"), 1e5) == "–" and money(1.0, float("nan")) == "1.00"
 
 
 def test_what_cannot_be_known_is_nan_and_not_zero() -> None:
