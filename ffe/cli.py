@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ffe.command import ConfigOption, parameters, told
-from ffe.errors import ConfigError
+from ffe.errors import ConfigError, FfeError
 from ffe.plain import plain
 
 if TYPE_CHECKING:
     from ffe.config import Settings
+    from ffe.data.barset import Series
+    from ffe.data.cache import Cache
     from ffe.records.verify import Report
 
 ABOUT = "Run ideas through a whole trading engine, on simulated venues, and keep the reason of every decision."
@@ -367,6 +369,132 @@ def import_data(
             f"{series!r} into {settings.cache_path}: {added}; {len(gaps(series))} gaps, "
             f"{outside(series)} bars outside its market's hours."
         )
+        _name_splits(series)
+
+
+SymbolArgument = Annotated[str, typer.Argument(help="What the bars are of.")]
+IntervalArgument = Annotated[str, typer.Argument(help="15m, 1h, 1d.")]
+
+
+@data_app.command("check")
+def check_data(config: ConfigOption = None) -> None:
+    """Check all that the cache holds: what cannot be true, what is missing, splits that were not adjusted."""
+    from ffe.data.cache import Cache
+    from ffe.data.quality import checked, gaps, outside
+    from ffe.hours import spelt
+
+    settings = _settings(config)
+    cache, is_good = Cache(settings.cache_path), True
+    for held in cache.series():
+        name = f"{held.venue}:{held.symbol} {spelt(held.interval)}"
+        try:
+            series = checked(_held(cache, settings, held.symbol, held.interval))
+        except FfeError as error:
+            _say(f"{name}: {error}")
+            is_good = False
+            continue
+        _say(f"{name}: {len(series):,} bars, {len(gaps(series))} gaps, {outside(series)} outside its market's hours")
+        _name_splits(series)
+    if not is_good:
+        raise typer.Exit(1)
+
+
+def _name_splits(series: Series) -> None:
+    from ffe.data.quality import splits
+    from ffe.hours import spelt, stamp
+
+    for split in splits(series):
+        said = f"{stamp(split.time)[:10]}={split.new}:{split.old}"
+        command = f"ffe data adjust {series.instrument.symbol} {spelt(series.interval)} --split {said}"
+        _say(f"{series.name}: looks like a split of {split}. If it is one: {command}")
+
+
+@data_app.command("gaps")
+def show_gaps(symbol: SymbolArgument, interval: IntervalArgument, config: ConfigOption = None) -> None:
+    """List the bars that are missing while their market was open."""
+    from ffe.data.cache import Cache
+    from ffe.data.quality import gaps
+    from ffe.hours import interval_of, stamp
+
+    settings = _settings(config)
+    series = _held(Cache(settings.cache_path), settings, symbol, interval_of(interval))
+    for gap in (found := gaps(series)):
+        _say(f"{stamp(gap.start)} – {stamp(gap.end)}: {gap.bars:,} bars")
+    _say(f"{series!r}: {sum(gap.bars for gap in found):,} bars are missing in {len(found)} gaps.")
+
+
+@data_app.command("export")
+def export_data(
+    symbol: SymbolArgument,
+    interval: IntervalArgument,
+    file: Annotated[Path, typer.Argument(help="A csv or parquet file that is not there yet.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write what the cache holds of an instrument to a file, as `ffe data import` reads it."""
+    from ffe.data.cache import Cache
+    from ffe.data.sources import written
+    from ffe.hours import interval_of
+
+    settings = _settings(config)
+    series = _held(Cache(settings.cache_path), settings, symbol, interval_of(interval))
+    written(series, file)
+    _say(f"{series!r} in {file}")
+
+
+@data_app.command("rm")
+def remove_data(
+    symbol: SymbolArgument,
+    interval: IntervalArgument,
+    since: Annotated[Optional[str], typer.Option("--from", help="Bars that open at or after this time.")] = None,  # noqa: UP045
+    until: Annotated[Optional[str], typer.Option("--to", help="Bars that open before this time.")] = None,  # noqa: UP045
+    config: ConfigOption = None,
+) -> None:
+    """Forget bars of an instrument, all of an interval or those of a range; they are kept in the cache as revisions."""
+    from ffe.data.cache import Cache
+    from ffe.hours import instant, interval_of
+
+    settings = _settings(config)
+    start, end = instant(since) if since else -(2**62), instant(until) if until else 2**62
+    gone = Cache(settings.cache_path).remove(settings.instrument(symbol), interval_of(interval), start, end)
+    _say(f"{symbol} {interval}: {gone:,} bars are no longer in {settings.cache_path}.")
+
+
+@data_app.command("adjust")
+def adjust_data(
+    symbol: SymbolArgument,
+    interval: IntervalArgument,
+    split: Annotated[str, typer.Option(help="The day it came into force, and new shares for old: 2024-06-10=10:1.")],
+    config: ConfigOption = None,
+) -> None:
+    """Adjust the bars before a split: prices divided by its ratio, volumes multiplied; the old ones are revisions."""
+    from ffe.data.cache import Cache
+    from ffe.data.quality import Split, adjusted
+    from ffe.hours import instant, interval_of
+
+    settings = _settings(config)
+    day, _, ratio = split.partition("=")
+    new, _, old = ratio.partition(":")
+    if not (new.isdecimal() and old.isdecimal() and int(new) and int(old)):
+        raise ConfigError(f"--split {split}: write it as 2024-06-10=10:1, ten new shares for one old.")
+    cache = Cache(settings.cache_path)
+    before = adjusted(_held(cache, settings, symbol, interval_of(interval)), Split(instant(day), int(new), int(old)))
+    if not len(before):
+        raise ConfigError(f"--split {split}: no bar lies before it. Name the day on which the new shares traded first.")
+    _say(f"{before!r}: {cache.add(before)}")
+
+
+def _held(cache: Cache, settings: Settings, symbol: str, interval: int) -> Series:
+    """All that is there of an instrument."""
+    from ffe.errors import MissingBars
+    from ffe.hours import Hours, spelt
+
+    i = settings.instrument(symbol)
+    found = [h for h in cache.series() if (h.venue, h.symbol, h.interval) == (i.venue, i.symbol, interval)]
+    if not found:
+        raise MissingBars(f"{i.id} {spelt(interval)}: no bars in {cache.path}. `ffe data list` shows what there is.")
+    (held,) = found
+    hours = Hours.of(i.hours, held.first, held.last + interval)
+    return cache.held(i, interval, held.first, int(hours.closes[-1]), hours)
 
 
 # ---------------------------------------------------------------- decisions

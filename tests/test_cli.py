@@ -164,6 +164,7 @@ def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(cache, tmp_path / "data")
     shutil.copytree(STRATEGIES, tmp_path / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "mistakes.py").write_text(MISTAKES)
+    (tmp_path / "nvda.toml").write_text(NVDA)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -406,6 +407,68 @@ def test_bars_that_cannot_be_true_are_refused_and_those_before_them_kept(
     ffe("data", "import", "good.csv", "--symbol", "BTC/USD", "--interval", "1h")
     assert_clear(ffe("data", "import", "bad.csv", "--symbol", "BTC/USD", "--interval", "1h"), said)
     assert "BTC/USD │ coinbase │ 1h       │ 2024-01-01 00:00 │ 2024-01-01 23:00 │ 24" in ffe("data", "list").out
+
+
+NVDA = """
+[instruments.NVDA]
+venue = "paper"
+asset_class = "stock"
+base = "NVDA"
+quote = "USD"
+hours = "XNYS"
+"""
+DAYS_OF_A_SPLIT = "time,open,high,low,close,volume\n" + "".join(
+    f"2024-06-{day:02},{p},{p + 1},{p - 1},{p},{v}\n"
+    for day, p, v in ((5, 1200, 10), (6, 1210, 10), (7, 1208, 10), (10, 121, 100), (11, 122, 100))
+)
+
+
+def test_a10_split_is_named_at_import_and_can_be_adjusted(ffe: Terminal, home: Path) -> None:
+    """A 10:1 split was a loss of 90 %, and a portfolio stop."""
+    (home / "bars.csv").write_text(DAYS_OF_A_SPLIT)
+    done = ffe("data", "import", "bars.csv", "--symbol", "NVDA", "--interval", "1d", "--config", "nvda.toml")
+    assert "NVDA 1d: looks like a split of 10:1 at 2024-06-10" in done.out
+    command = next(line.partition("If it is one: ")[2] for line in done.out.splitlines() if "If it is one" in line)
+    done = ffe(*command.split()[1:], "--config", "nvda.toml")
+    assert done.code == 0 and "0 added, 3 changed, 0 kept" in done.out
+    ffe("data", "export", "NVDA", "1d", "out.csv", "--config", "nvda.toml")
+    closes = [float(line.split(",")[4]) for line in (home / "out.csv").read_text().splitlines()[1:]]
+    assert closes == [120.0, 121.0, 120.8, 121.0, 122.0]
+    assert "split" not in ffe("data", "check", "--config", "nvda.toml").out.replace("splits", "")
+    assert_clear(
+        ffe("data", "adjust", "NVDA", "1d", "--split", "2024-06-10", "--config", "nvda.toml"), "2024-06-10=10:1"
+    )
+    early = ffe("data", "adjust", "NVDA", "1d", "--split", "2024-01-10=10:1", "--config", "nvda.toml")
+    assert_clear(early, "no bar lies before it")
+
+
+def test_what_is_exported_is_imported_as_the_same_bars(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)  # loads the samples
+    for name in ("out.csv", "out.parquet"):
+        done = ffe("data", "export", "AAPL", "1d", name)
+        assert done.code == 0 and name in done.out
+        assert "0 added, 0 changed, 0 kept" in ffe("data", "import", name, "--symbol", "AAPL", "--interval", "1d").out
+        assert_clear(ffe("data", "export", "AAPL", "1d", name), "NotWritable", "is there already")
+
+
+def test_gaps_are_listed_and_bars_can_be_removed(ffe: Terminal, home: Path) -> None:
+    ffe(*CROSS, *SHORT)
+    assert "0 bars are missing in 0 gaps" in ffe("data", "gaps", "AAPL", "1d").out
+    done = ffe("data", "rm", "AAPL", "1d", "--from", "2010-01-01", "--to", "2010-02-01")
+    assert "AAPL 1d: 19 bars are no longer in" in done.out
+    said = ffe("data", "gaps", "AAPL", "1d").out
+    assert "19 bars are missing in" in said and "2010-01-04 14:30" in said
+    assert_clear(ffe(*CROSS, "--from", "2009-01-01"), "MissingBars", "no bars 2010-01-04")
+    assert "no longer" in ffe("data", "rm", "AAPL", "1d").out
+    assert_clear(ffe("data", "gaps", "AAPL", "1d"), "MissingBars", "`ffe data list`")
+
+
+def test_bar_that_is_not_finished_is_not_imported(ffe: Terminal, home: Path) -> None:
+    (home / "bars.csv").write_text(
+        "time,open,high,low,close,volume\n2024-01-02,1,2,0.5,1.5,7\n2091-01-02,1,2,0.5,1.5,7\n"
+    )
+    done = ffe("data", "import", "bars.csv", "--symbol", "BTC/USD", "--interval", "1d")
+    assert_clear(done, "BadBars", "row 1 at 2091-01-02 00:00 ends at 2091-01-03 00:00, which is not yet")
 
 
 def test_check_proves_every_bar_and_writes_no_run(ffe: Terminal, home: Path) -> None:

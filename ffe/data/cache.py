@@ -66,6 +66,8 @@ BAR = "ts, open, high, low, close, volume"
 OURS = "venue = $venue AND symbol = $symbol AND tf = $tf"
 START, END = "make_timestamp($start::BIGINT)", "make_timestamp($end::BIGINT)"
 WITHIN = f"{OURS} AND ts >= {START} AND ts < {END}"
+COVERED = f"SELECT $venue, $symbol, $tf, {START}, {END}, make_timestamp($now::BIGINT)"
+BOUNDS = "epoch_us(from_ts), epoch_us(to_ts), epoch_us(fetched_at)"
 TOUCHING = f"{OURS} AND to_ts >= {START} AND from_ts <= {END}"
 
 
@@ -138,6 +140,13 @@ class Cache:
         incoming, key = _incoming(series), _key(series.instrument, series.interval, *_bounds(series, None, None))
         with self._open(write=True) as con:
             return _add(con, incoming, key)
+
+    def remove(self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos) -> int:
+        """Forget the bars that open in [start, end), and that they were ever loaded; how many there were. They are kept
+        as revisions."""
+        key = _key(instrument, interval, start, end)
+        with self._open(write=True) as con:
+            return _remove(con, key)
 
     def get(
         self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos, hours: Hours | None = None
@@ -336,12 +345,28 @@ def _add(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters) -> 
     return Added(len(incoming["ts"]) - there, int(changed), within - there)
 
 
+def _remove(con: duckdb.DuckDBPyConnection, key: Parameters) -> int:
+    con.execute(SCHEMA)
+    con.begin()
+    now = {**key, "now": time.time_ns() // MICROSECOND}
+    con.execute(f"INSERT INTO revisions SELECT *, make_timestamp($now::BIGINT) FROM bars WHERE {WITHIN}", now)
+    gone = con.execute(f"DELETE FROM bars WHERE {WITHIN} RETURNING ts", key).fetchall()
+    pieces = con.execute(f"DELETE FROM coverage WHERE {TOUCHING} RETURNING {BOUNDS}", key).fetchall()
+    for first, last, fetched in pieces:  # what was loaded before the range, and behind it
+        for start, end in ((first, min(last, int(key["start"]))), (max(first, int(key["end"])), last)):
+            if start < end:
+                kept = {**key, "start": start, "end": end, "now": fetched}
+                con.execute(f"INSERT INTO coverage {COVERED}", kept)
+    con.commit()
+    return len(gone)
+
+
 def _cover(con: duckdb.DuckDBPyConnection, key: Parameters) -> None:
     """Join the new range with those it touches, so that a live process appending bars keeps one row."""
     touched = f"DELETE FROM coverage WHERE {TOUCHING} RETURNING epoch_us(from_ts), epoch_us(to_ts)"
     bounds = [key["start"], key["end"], *(t for row in con.execute(touched, key).fetchall() for t in row)]
     row = {**key, "start": min(bounds), "end": max(bounds), "now": time.time_ns() // MICROSECOND}
-    con.execute(f"INSERT INTO coverage SELECT $venue, $symbol, $tf, {START}, {END}, make_timestamp($now::BIGINT)", row)
+    con.execute(f"INSERT INTO coverage {COVERED}", row)
 
 
 def _series(instrument: Instrument, interval: Nanos, hours: Hours, columns: Columns) -> Series:

@@ -6,8 +6,9 @@ invention. What can be true but may surprise (rows outside the session, gaps) is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 from ffe.data.barset import FIELDS, Series
 from ffe.errors import BadBars
 from ffe.hours import Hours, IntArray, spelt, stamp
-from ffe.model import Nanos
+from ffe.model import AssetClass, Nanos
 
 Rows = NDArray[np.bool_]
 
+LEAST_SPLIT, NEAR_SPLIT = 1.4, 0.04  # how far an open must be from the close before, and how near to a ratio, as logs
+RATIOS = ((3, 2), *((n, 1) for n in range(2, 51)), (2, 3), *((1, n) for n in range(2, 51)))
+FEW_ROWS = 3
 ENOUGH_ROWS = 20  # with as many bars, two neighbours are one interval apart, or the interval is another
 
 
@@ -41,6 +45,23 @@ def checked(series: Series, hours: Hours | None = None) -> Series:
     return series
 
 
+def of_its_interval(series: Series) -> Series:
+    """The same series, or BadBars where three rows or more of a source are all further apart than the interval that
+    its reader named. A venue says itself which interval its candles are of, and may have few."""
+    if len(series) >= FEW_ROWS:
+        _refuse(series, _all_wider(series), _another(series.interval))
+    return series
+
+
+def _all_wider(series: Series) -> Rows:
+    """Declared too fine, each bar would be known before its end: the strategy would see the future."""
+    return np.arange(len(series)) < int(int(np.diff(series.open_time).min()) > 1.5 * series.interval)
+
+
+def _another(interval: Nanos) -> str:
+    return f"no two rows are {spelt(interval)} apart: it is another interval"
+
+
 def outside(series: Series, hours: Hours | None = None) -> int:
     """How many bars open while the market is closed: a vendor's pre-market, or another calendar."""
     return int(np.count_nonzero(~in_session(series.open_time, hours or series.hours()))) if len(series) else 0
@@ -51,6 +72,52 @@ def gaps(series: Series, hours: Hours | None = None) -> tuple[Gap, ...]:
     if len(series) < 2:
         return ()
     return tuple(_missing(series, hours or series.hours()))
+
+
+def ended(series: Series, now: Nanos) -> Series:
+    """The same series, or BadBars: a bar that ends after now is not finished."""
+    late = np.flatnonzero(series.close_time > now)
+    if len(late):
+        row = int(late[0])
+        what = f"row {row} at {stamp(int(series.open_time[row]))} ends at {stamp(int(series.close_time[row]))}"
+        raise BadBars(f"{series.name}: {what}, which is not yet: it is not finished. Drop it, and load again.")
+    return series
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An open that is far from the close before by a small whole ratio: new shares for one old, or the reverse."""
+
+    time: Nanos
+    new: int
+    old: int
+
+    @property
+    def ratio(self) -> float:
+        return self.new / self.old
+
+    def __str__(self) -> str:
+        return f"{self.new}:{self.old} at {stamp(self.time)}"
+
+
+def splits(series: Series) -> tuple[Split, ...]:
+    """What looks like a split in bars that were not adjusted for it."""
+    if len(series) < 2 or series.instrument.asset_class not in (AssetClass.STOCK, AssetClass.INDEX):
+        return ()
+    jump = series.close[:-1] / series.open[1:]
+    found = []
+    for row in np.flatnonzero(np.abs(np.log(jump)) > math.log(LEAST_SPLIT)):
+        new, old = min(RATIOS, key=lambda pair: abs(math.log(jump[row] * pair[1] / pair[0])))
+        if abs(math.log(jump[row] * old / new)) < NEAR_SPLIT:
+            found.append(Split(int(series.open_time[row + 1]), new, old))
+    return tuple(found)
+
+
+def adjusted(series: Series, split: Split) -> Series:
+    """What came before a split as if its new shares had been the old: prices divided, volumes multiplied."""
+    before = series.at(series.open_time < split.time)
+    prices = {name: getattr(before, name) / split.ratio for name in FIELDS[:4]}
+    return replace(before, volume=before.volume * split.ratio, **prices)
 
 
 # ---------------------------------------------------------------- rows that cannot be true
@@ -82,9 +149,7 @@ def _misplaced(s: Series, hours: Hours) -> Iterator[tuple[str, Rows]]:
     yield "it ends no later than the row before", np.diff(s.close_time, prepend=s.close_time[:1] - 1) <= 0
     yield f"it does not end where a bar of {interval} does", s.close_time != hours.bar_close(s.open_time, s.interval)
     if len(s) >= ENOUGH_ROWS:
-        # Declared too fine, each bar would be known before its end: the strategy would see the future.
-        wider = int(np.diff(s.open_time).min()) > 1.5 * s.interval
-        yield f"no two rows are {interval} apart: it is another interval", np.arange(len(s)) < int(wider)
+        yield _another(s.interval), _all_wider(s)
 
 
 def _refuse(s: Series, bad: Rows, reason: str) -> None:

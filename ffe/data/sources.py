@@ -8,6 +8,7 @@ the interval, what can be read in two ways is refused with both, and every load 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffe.data.barset import FIELDS, BarSet, FloatArray, Series, series_name
-from ffe.data.quality import checked, in_session
+from ffe.data.quality import checked, ended, in_session, of_its_interval
 from ffe.data.tables import Roles, layout_of, numbers, opened, role_of, roles_of, said_of, the_symbol
 from ffe.data.times import AS_IT_STANDS, NO_TIME, Reading, Wish, in_zone, read_times, wall_of
-from ffe.errors import BadBars, DataError, MissingBars, UnknownSymbol
+from ffe.errors import BadBars, DataError, MissingBars, NotWritable, UnknownSymbol
 from ffe.hours import Hours, IntArray, stamp
 from ffe.model import DAY, Instrument, Nanos
 
@@ -165,6 +166,24 @@ def _of_one_symbol(frame: pd.DataFrame, instrument: Instrument, wish: Wish, wher
     return frame.loc[:, frame.columns.get_level_values(1 - fields).astype(str) == meant].droplevel(1 - fields, axis=1)
 
 
+def written(series: Series, file: Path) -> None:
+    """Write bars to a csv or parquet file, as they are read here: times are opens, with their zone."""
+    import duckdb
+
+    columns: dict[str, Any] = {"time": series.open_time.view("M8[ns]"), **{f: getattr(series, f) for f in FIELDS}}
+    try:
+        with file.open("xb"):  # never over what is there
+            pass
+        with duckdb.connect(config=ALONE) as con:
+            con.register("bars", columns)
+            rows = con.sql(f"SELECT timezone('UTC', time::TIMESTAMP) AS time, {', '.join(FIELDS)} FROM bars")
+            rows.write_parquet(str(file)) if file.suffix.lower() == ".parquet" else rows.write_csv(str(file))
+    except FileExistsError:
+        raise NotWritable(f"{file} is there already. Name another file.") from None
+    except (OSError, duckdb.Error) as error:
+        raise NotWritable(f"{file}: {str(error).splitlines()[0]} Name a file that you can write.") from error
+
+
 def sample_stocks(instruments: Sequence[Instrument]) -> BarSet:
     """Daily bars of AAPL, IBM and MSFT (2000–2013) and GOOG (2004–2013), for those of them that are given.
 
@@ -208,7 +227,8 @@ def _series(
     hours = hours or Hours.of(instrument.hours, int(open_time.min()), int(open_time.max()))
     if hours.is_daily(interval) and not np.any(open_time % DAY):
         open_time = _day_opens(series_name(instrument, interval), open_time, hours)
-    return checked(Series.from_arrays(instrument, interval, hours, open_time, *values), hours)
+    found = checked(Series.from_arrays(instrument, interval, hours, open_time, *values), hours)
+    return of_its_interval(ended(found, time.time_ns()))
 
 
 def _day_opens(name: str, dates: IntArray, hours: Hours) -> IntArray:
@@ -322,17 +342,17 @@ def _of_types(
     """Times and fields; what is no number is NaN, for quality to name its row."""
     names, kinds, where = list(relation.columns), relation.types, str(path)
     roles = _roles(names, {}, wish, where)
-    time, kind = names[roles.times[0]], str(kinds[roles.times[0]])
+    column, kind = names[roles.times[0]], str(kinds[roles.times[0]])
     if not kind.startswith(("TIMESTAMP", "DATE")):
-        raise _timeless(relation, time, kind, path)
+        raise _timeless(relation, column, kind, path)
     if roles.symbol is not None:
         relation, where = _rows_of(relation, _quoted(names[roles.symbol]), instrument, wish, where)
     values = [f"try_cast({_quoted(names[n])} AS DOUBLE) AS {field}" for field, n in roles.fields.items()]
-    rows = relation.limit(MOST_ROWS + 1).project(", ".join([f"epoch_ns({_quoted(time)}) AS t", *values])).fetchnumpy()
+    rows = relation.limit(MOST_ROWS + 1).project(", ".join([f"epoch_ns({_quoted(column)}) AS t", *values])).fetchnumpy()
     count = len(rows["t"])
     if count > MOST_ROWS:
         raise DataError(f"{path} has more than {MOST_ROWS:,} rows. Load it in parts.")
-    times = Reading("", np.ma.filled(rows["t"], NO_TIME), is_wall="WITH TIME ZONE" not in kind, column=time)
+    times = Reading("", np.ma.filled(rows["t"], NO_TIME), is_wall="WITH TIME ZONE" not in kind, column=column)
     fields = [np.ma.filled(rows[field], np.nan) if field in roles.fields else np.zeros(count) for field in FIELDS]
     return Rows(where, times, fields, said_of(roles, names))
 

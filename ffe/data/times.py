@@ -56,7 +56,7 @@ CLOCKS = (
     (r"\d{4}", "%H%M"),
 )
 CLOCK_ALONE = re.compile(r"\d{1,2}:\d{2}(:\d{2})?([.,]\d{1,9})?|\d{6}|\d{4}")
-FRACTION, ZONE = r"[.,]\d{1,9}", r" ?(?:(?:UTC|GMT)? ?[+-]\d{2}:?\d{2}|Z|UTC|GMT)"
+FRACTION, ZONE = r"[.,]\d{1,9}", r" ?(?:(?:UTC|GMT)? ?[+-]\d{2}(?::?\d{2})?|Z|UTC|GMT)"
 SHAPES = [
     (re.compile(rf"{date}(?:(?P<gap>[T ]|, )(?P<clock>{clock})(?:{FRACTION})?(?P<zone>{ZONE})?)?"), dates, form)
     for date, dates in DATES
@@ -279,10 +279,9 @@ def _said(texts: duckdb.DuckDBPyRelation, column: str, form: str) -> IntArray:
 def _parsed(parts: duckdb.DuckDBPyRelation, form: str, has_zone: bool) -> IntArray:
     """Nanoseconds of each row; NO_TIME where it is not of this form."""
     nanos = "CASE WHEN fraction = '' THEN 0 ELSE rpad(fraction[2:], 9, '0')::BIGINT END"
-    offset = r"regexp_extract(zone, '[+-](\d{2}):?(\d{2})$', %d)"
-    seconds = (
-        f"({offset % 1}::BIGINT * 3600 + {offset % 2}::BIGINT * 60) * CASE WHEN contains(zone, '-') THEN -1 ELSE 1 END"
-    )
+    offset = r"regexp_extract(zone, '[+-](\d{2}):?(\d{2})?$', %d)"
+    hours, minutes = f"{offset % 1}::BIGINT", f"coalesce(nullif({offset % 2}, ''), '0')::BIGINT"
+    seconds = f"({hours} * 3600 + {minutes} * 60) * CASE WHEN contains(zone, '-') THEN -1 ELSE 1 END"
     seconds = f"CASE WHEN {offset % 1} = '' THEN 0 ELSE {seconds} END"
     missing = "zone = '' OR " if has_zone else ""
     columns = parts.project(

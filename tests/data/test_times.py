@@ -57,9 +57,27 @@ def test_years_of_two_digits_are_read_where_one_order_is_possible(tmp_path: Path
     assert span(read(tmp_path, days, DAY)) == ("2024-02-10 00:00", "2024-02-24 00:00")
 
 
+@pytest.mark.parametrize(
+    ("times", "interval"),
+    [
+        ([f"2023-{month:02}-01" for month in range(1, 13)], DAY),
+        ([f"2024-05-03 {hour:02}:00" for hour in range(0, 24, 4)], HOUR),
+        (["2024-05-03", "2024-05-10", "2024-05-17"], DAY),
+    ],
+)
+def test_b6_rows_that_are_all_further_apart_are_of_another_interval(
+    times: list[str], interval: Nanos, tmp_path: Path
+) -> None:
+    """Eighteen months were taken for days: each bar was known a month before its end."""
+    with pytest.raises(DataError, match="it is another interval"):
+        read(tmp_path, times, interval)
+    assert len(read(tmp_path, times[:2], interval)) == 2  # of two it cannot be told from a hole
+
+
 FORMS = {
     "iso": ("2024-05-03T{h}:00:00", 0), "iso with a zone": ("2024-05-03T{h}:00:00Z", 0),
     "offset": ("2024-05-03 {h}:00:00+02:00", -120), "short offset": ("2024-05-03 {h}:00:00-0430", 270),
+    "hours alone": ("2024-05-03 {h}:00:00-04", 240),
     "less than an hour": ("2024-05-03 {h}:00:00-00:30", 30), "GMT": ("2024.05.03 {h}:00:00.000 GMT+0100", -60),
     "compact": ("20240503 {h}0000", 0), "without seconds": ("2024.05.03 {h}:00", 0),
     "utc": ("2024-05-03 {h}:00 UTC", 0), "a month's name": ("3 May 2024 {h}:00", 0),
