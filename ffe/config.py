@@ -496,7 +496,7 @@ def load_settings(path: Path | None = None) -> Settings:
             return _built(environment, "the environment")
         if file.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{file} is larger than {MOST_BYTES >> 20} MiB: no file of settings. Name another.")
-        values = tomllib.loads(file.read_text())
+        values = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file. Write one, or leave --config away to run on the defaults.") from None
     except OSError as error:

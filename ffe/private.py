@@ -113,7 +113,7 @@ def write_own(path: Path, text: str) -> None:
     follows no link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     beside = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(beside, flags, 0o600), "w") as file:
+    with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(text)
     try:

@@ -69,7 +69,7 @@ class Known:
 
     def _noted(self, name: str) -> list[Path]:
         try:
-            return [Path(folder) for folder in (self.root / name).read_text().split(BETWEEN)]
+            return [Path(folder) for folder in (self.root / name).read_text("utf-8").split(BETWEEN)]
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:

@@ -140,7 +140,7 @@ def arm(path: Path, task: Task, connectors: Sequence[Connector], now: Nanos) -> 
         raise ConfigError(f"{path} exists: remove it, and arm again.") from None
     except OSError as error:
         raise NotWritable(f"{path}: {error.strerror}. Name a file in a folder you can write to.") from None
-    with os.fdopen(file, "w") as out:
+    with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(armed.model_dump_json(indent=2))
     return armed
 
@@ -200,7 +200,7 @@ def _read(path: Path) -> Arming:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
             raise ConfigError(f"{path} can be read by others: chmod 600 {path}, or arm again.")
-        return Arming.model_validate_json(path.read_text())
+        return Arming.model_validate_json(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Make one with `ffe arm`.") from None
     except UnicodeDecodeError:

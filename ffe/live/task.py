@@ -60,7 +60,7 @@ class Task(BaseModel):
     def kept(folder: Path) -> Task:
         """The newest session's."""
         try:
-            return Task.model_validate_json((folder / FILE).read_text())
+            return Task.model_validate_json((folder / FILE).read_text("utf-8"))
         except FileNotFoundError:
             raise RecordError(
                 f"{folder}: no session ever ran here. Name the data folder of one with --config."

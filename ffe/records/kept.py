@@ -40,7 +40,7 @@ def kept(records: Path, sessions: Iterable[str]) -> list[str]:
     found = []
     for name in _names(records.resolve(), sessions):
         with suppress(OSError, FfeError, UnicodeDecodeError, IndexError):
-            found.append((state_folder() / "heads" / name).read_text().splitlines()[0])
+            found.append((state_folder() / "heads" / name).read_text("utf-8").splitlines()[0])
     return list(dict.fromkeys(found))
 
 

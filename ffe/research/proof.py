@@ -67,7 +67,7 @@ class Remembered:
     def read(self) -> Proof | None:
         """None where nothing is known, whatever the reason: it is proven again."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            said = json.loads(self._file.read_text())
+            said = json.loads(self._file.read_text("utf-8"))
             return Proof(int(said["proven"]), int(said["bars"]), True, bool(said["goes_by_dates"]))
         return None
 

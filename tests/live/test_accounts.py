@@ -482,3 +482,12 @@ def test_state_folder_that_cannot_be_read_is_no_folder_of_no_accounts(
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("ffe.live.accounts.state_folder", lambda: tmp_path / "file")
     assert latch_all() == (False, [f"{tmp_path / 'file'}: Not a directory"])
+
+
+def test_folder_of_any_name_is_noted_whatever_the_locale(tmp_path: Path) -> None:
+    """Another locale would have read another folder, and known nothing of what is open there."""
+    folder = tmp_path / "Überwachung"
+    folder.mkdir(mode=0o700)
+    started(folder, ONE, is_first=True)
+    assert (ONE.root / "data_folder").read_bytes() == str(folder).encode()
+    assert ONE.data_folder() == folder
