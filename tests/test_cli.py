@@ -434,6 +434,7 @@ def test_a10_split_is_named_at_import_and_can_be_adjusted(ffe: Terminal, home: P
     ffe("data", "export", "NVDA", "1d", "out.csv", "--config", "nvda.toml")
     closes = [float(line.split(",")[4]) for line in (home / "out.csv").read_text().splitlines()[1:]]
     assert closes == [120.0, 121.0, 120.8, 121.0, 122.0]
+    assert [line.rpartition(",")[2] for line in (home / "out.csv").read_text().splitlines()[1:]] == ["100.0"] * 5
     assert "split" not in ffe("data", "check", "--config", "nvda.toml").out.replace("splits", "")
     assert_clear(
         ffe("data", "adjust", "NVDA", "1d", "--split", "2024-06-10", "--config", "nvda.toml"), "2024-06-10=10:1"

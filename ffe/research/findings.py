@@ -276,7 +276,7 @@ def _two_faces(result: Result) -> Iterator[Finding]:
 
 
 LOOKS: tuple[Callable[[Result], Iterator[Finding]], ...] = (
-    _held_without_price, _strange_levels, _nothing_traded, _long_warmup, _never_filled, _ambiguous, _two_faces,
+    _held_without_price, _strange_levels, _never_filled, _nothing_traded, _long_warmup, _ambiguous, _two_faces,
     _one_layer, _flat_bars, _missing_bars, _one_trade, _costs, _few_trades, _holes_of_frames, _assumed_costs,
     _unreachable,
 )  # fmt: skip

@@ -139,6 +139,18 @@ def test_layer_that_refuses_everything_is_named(tmp_path: Path) -> None:
     assert "VAR" not in facts(run(tmp_path, Alternates(), market()))
 
 
+def test_entries_that_never_filled_are_counted_and_stops_that_were_cancelled_are_not(tmp_path: Path) -> None:
+    """The order was sent, met the collar, and nobody counted it."""
+    (series,) = market()
+    first = series.open_time // HOUR % 24 == 0  # the bars at whose open it would fill
+    opens = np.where(first, np.r_[series.open[:1], series.close[:-1]] * 1.05, series.open)
+    gapped = replace(series, open=opens, high=np.maximum(series.high, opens))
+    said = facts(run(tmp_path, Alternates(), BarSet((gapped,))))
+    assert said.startswith("79 of 80 orders of entries were cancelled unfilled: 79 × COLLAR"), said
+    held = run(tmp_path, Alternates(), market())
+    assert held.outcomes and "cancelled" not in facts(held)
+
+
 def test_opens_that_equal_closes_are_named(tmp_path: Path) -> None:
     (series,) = market()
     flat = replace(series, open=series.close, high=series.high * 1.2, low=series.low * 0.8)
