@@ -16,7 +16,6 @@ from ffe.plain import plain
 if TYPE_CHECKING:
     from ffe.config import Settings
     from ffe.data.barset import Series
-    from ffe.data.cache import Cache
     from ffe.records.verify import Report
 
 ABOUT = "Run ideas through a whole trading engine, on simulated venues, and keep the reason of every decision."
@@ -97,8 +96,7 @@ def check(
     bars = load_bars(names, interval, since, until, config=settings)
     with progress_bar(f"{chosen.name} over {sum(len(s) for s in bars):,} bars") as progress:
         proof = proved(chosen, bars, settings, progress)
-    how = "from its tail alone, and " if chosen.is_columnar else ""
-    typer.echo(f"{chosen.name} sees no future: {proof}, {how}with all bars moved by 28 years; each decided the same.")
+    typer.echo(f"{chosen.name}: {proof}; each decided the same.")
 
 
 @app.command()
@@ -384,11 +382,11 @@ def check_data(config: ConfigOption = None) -> None:
     from ffe.hours import spelt
 
     settings = _settings(config)
-    cache, is_good = Cache(settings.cache_path), True
-    for held in cache.series():
+    is_good = True
+    for held in Cache(settings.cache_path).series():
         name = f"{held.venue}:{held.symbol} {spelt(held.interval)}"
         try:
-            series = checked(_held(cache, settings, held.symbol, held.interval))
+            series = checked(_held(settings, held.symbol, held.interval))
         except FfeError as error:
             _say(f"{name}: {error}")
             is_good = False
@@ -412,12 +410,10 @@ def _name_splits(series: Series) -> None:
 @data_app.command("gaps")
 def show_gaps(symbol: SymbolArgument, interval: IntervalArgument, config: ConfigOption = None) -> None:
     """List the bars that are missing while their market was open."""
-    from ffe.data.cache import Cache
     from ffe.data.quality import gaps
     from ffe.hours import interval_of, stamp
 
-    settings = _settings(config)
-    series = _held(Cache(settings.cache_path), settings, symbol, interval_of(interval))
+    series = _held(_settings(config), symbol, interval_of(interval))
     for gap in (found := gaps(series)):
         _say(f"{stamp(gap.start)} – {stamp(gap.end)}: {gap.bars:,} bars")
     _say(f"{series!r}: {sum(gap.bars for gap in found):,} bars are missing in {len(found)} gaps.")
@@ -431,12 +427,10 @@ def export_data(
     config: ConfigOption = None,
 ) -> None:
     """Write what the cache holds of an instrument to a file, as `ffe data import` reads it."""
-    from ffe.data.cache import Cache
     from ffe.data.sources import written
     from ffe.hours import interval_of
 
-    settings = _settings(config)
-    series = _held(Cache(settings.cache_path), settings, symbol, interval_of(interval))
+    series = _held(_settings(config), symbol, interval_of(interval))
     written(series, file)
     _say(f"{series!r} in {file}")
 
@@ -476,19 +470,18 @@ def adjust_data(
     new, _, old = ratio.partition(":")
     if not (new.isdecimal() and old.isdecimal() and int(new) and int(old)):
         raise ConfigError(f"--split {split}: write it as 2024-06-10=10:1, ten new shares for one old.")
-    cache = Cache(settings.cache_path)
-    before = adjusted(_held(cache, settings, symbol, interval_of(interval)), Split(instant(day), int(new), int(old)))
-    if not len(before):
-        raise ConfigError(f"--split {split}: no bar lies before it. Name the day on which the new shares traded first.")
-    _say(f"{before!r}: {cache.add(before)}")
+    series = _held(settings, symbol, interval_of(interval))
+    before = adjusted(series, Split(instant(day), int(new), int(old)))
+    _say(f"{before!r}: {Cache(settings.cache_path).change(before)}")
 
 
-def _held(cache: Cache, settings: Settings, symbol: str, interval: int) -> Series:
-    """All that is there of an instrument."""
+def _held(settings: Settings, symbol: str, interval: int) -> Series:
+    """All that the cache has of an instrument."""
+    from ffe.data.cache import Cache
     from ffe.errors import MissingBars
     from ffe.hours import Hours, spelt
 
-    i = settings.instrument(symbol)
+    cache, i = Cache(settings.cache_path), settings.instrument(symbol)
     found = [h for h in cache.series() if (h.venue, h.symbol, h.interval) == (i.venue, i.symbol, interval)]
     if not found:
         raise MissingBars(f"{i.id} {spelt(interval)}: no bars in {cache.path}. `ffe data list` shows what there is.")

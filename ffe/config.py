@@ -509,8 +509,9 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def settings_of(values: dict[str, object]) -> Settings:
-    """Settings of a table, as a file would hold it."""
-    return _built(values, "the config")
+    """Settings of a table, as a file would hold it: what the environment says stands over it."""
+    environment = _environment()
+    return _built(_merged(values, environment), "the config and the environment" if environment else "the config")
 
 
 def _environment() -> dict[str, object]:

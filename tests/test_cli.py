@@ -440,7 +440,21 @@ def test_a10_split_is_named_at_import_and_can_be_adjusted(ffe: Terminal, home: P
         ffe("data", "adjust", "NVDA", "1d", "--split", "2024-06-10", "--config", "nvda.toml"), "2024-06-10=10:1"
     )
     early = ffe("data", "adjust", "NVDA", "1d", "--split", "2024-01-10=10:1", "--config", "nvda.toml")
-    assert_clear(early, "no bar lies before it")
+    assert_clear(early, "bars on one side only of 2024-01-10 00:00")
+    assert_clear(ffe(*command.split()[1:], "--config", "nvda.toml"), "is no split of 10:1", "adjusted already?")
+    ffe("data", "export", "NVDA", "1d", "again.csv", "--config", "nvda.toml")
+    assert (home / "again.csv").read_text() == (home / "out.csv").read_text()
+
+
+def test_adjusting_for_a_split_brings_back_no_range_that_was_removed(ffe: Terminal, home: Path) -> None:
+    """Its bars were said to be all there."""
+    (home / "bars.csv").write_text(DAYS_OF_A_SPLIT)
+    ffe("data", "import", "bars.csv", "--symbol", "NVDA", "--interval", "1d", "--config", "nvda.toml")
+    ffe("data", "rm", "NVDA", "1d", "--from", "2024-06-06", "--to", "2024-06-07", "--config", "nvda.toml")
+    done = ffe("data", "adjust", "NVDA", "1d", "--split", "2024-06-10=10:1", "--config", "nvda.toml")
+    assert "0 added, 2 changed, 0 kept" in done.out
+    run = ("backtest", "strategies/ma_cross.py:MaCross", "--symbols", "NVDA", "--config", "nvda.toml")
+    assert_clear(ffe(*run), "MissingBars", "no bars 2024-06-06")
 
 
 def test_what_is_exported_is_imported_as_the_same_bars(ffe: Terminal, home: Path) -> None:
@@ -474,14 +488,23 @@ def test_bar_that_is_not_finished_is_not_imported(ffe: Terminal, home: Path) -> 
 
 def test_check_proves_every_bar_and_writes_no_run(ffe: Terminal, home: Path) -> None:
     for strategy, said in (
-        ("ma_cross.py:MaCross", "from its tail alone, and with all bars moved"),
-        ("pullback.py:Pullback", "asked again, with all bars moved"),
+        ("ma_cross.py:MaCross", "asked again, with all bars moved; each decided the same"),
+        ("pullback.py:Pullback", "asked again, with all bars moved; each decided the same"),
     ):
         done = ffe("check", f"strategies/{strategy}", "--symbols", "AAPL", "--from", "2012-01-01")
-        assert done.code == 0 and "sees no future: " in done.out and said in done.out
+        assert done.code == 0 and said in done.out
         (proven, bars) = re.search(r"([\d,]+) of ([\d,]+) bars", done.out).groups()  # type: ignore[union-attr]
         assert strategy.startswith("pullback") or proven == bars
     assert not (home / "data" / "runs").exists()
+
+
+def test_check_claims_no_more_than_was_asked(ffe: Terminal, home: Path) -> None:
+    """Of a strategy that goes by dates it said that the bars had been moved."""
+    (home / "dated.py").write_text(
+        (home / "strategies" / "pullback.py").read_text() + "\n\nPullback.goes_by_dates = True\n"
+    )
+    done = ffe("check", "dated.py:Pullback", "--symbols", "AAPL", "--from", "2012-06-01")
+    assert "Pullback: 0 of " in done.out and "not with moved bars" in done.out and "with all bars moved" not in done.out
 
 
 def test_check_names_the_bar_and_the_cell_that_were_looked_at(ffe: Terminal) -> None:

@@ -139,7 +139,21 @@ class Cache:
         quality.checked(series)
         incoming, key = _incoming(series), _key(series.instrument, series.interval, *_bounds(series, None, None))
         with self._open(write=True) as con:
-            return _add(con, incoming, key)
+            con.begin()
+            added = _add(con, incoming, key)
+            _cover(con, key)
+            con.commit()
+        return added
+
+    def change(self, series: Series) -> Added:
+        """Replace bars that are there by these of the same times; what was loaded and what was not stays so."""
+        quality.checked(series)
+        incoming, key = _incoming(series), _key(series.instrument, series.interval, *_bounds(series, None, None))
+        with self._open(write=True) as con:
+            con.begin()
+            added = _add(con, incoming, key)
+            con.commit()
+        return added
 
     def remove(self, instrument: Instrument, interval: Nanos, start: Nanos, end: Nanos) -> int:
         """Forget the bars that open in [start, end), and that they were ever loaded; how many there were. They are kept
@@ -325,7 +339,6 @@ def _replace(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters)
 def _add(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters) -> Added:
     con.execute(SCHEMA)
     con.register("incoming", incoming)
-    con.begin()
     ours = {name: key[name] for name in ("venue", "symbol", "tf")}
     again = f"FROM bars JOIN incoming USING (ts) WHERE {OURS}"
     differs = " OR ".join(f"bars.{name} IS DISTINCT FROM incoming.{name}" for name in FIELDS)
@@ -340,8 +353,6 @@ def _add(con: duckdb.DuckDBPyConnection, incoming: Columns, key: Parameters) -> 
     (within,) = con.execute(f"SELECT count(*) FROM bars WHERE {WITHIN}", key).fetchall()[0]
     con.execute(f"DELETE FROM bars WHERE {OURS} AND ts IN (SELECT ts FROM incoming)", ours)
     con.execute(f"INSERT INTO bars SELECT $venue, $symbol, $tf, {BAR} FROM incoming", ours)
-    _cover(con, key)
-    con.commit()
     return Added(len(incoming["ts"]) - there, int(changed), within - there)
 
 
@@ -349,7 +360,10 @@ def _remove(con: duckdb.DuckDBPyConnection, key: Parameters) -> int:
     con.execute(SCHEMA)
     con.begin()
     now = {**key, "now": time.time_ns() // MICROSECOND}
-    con.execute(f"INSERT INTO revisions SELECT *, make_timestamp($now::BIGINT) FROM bars WHERE {WITHIN}", now)
+    con.execute(
+        f"INSERT INTO revisions SELECT venue, symbol, tf, {BAR}, make_timestamp($now::BIGINT) FROM bars WHERE {WITHIN}",
+        now,
+    )
     gone = con.execute(f"DELETE FROM bars WHERE {WITHIN} RETURNING ts", key).fetchall()
     pieces = con.execute(f"DELETE FROM coverage WHERE {TOUCHING} RETURNING {BOUNDS}", key).fetchall()
     for first, last, fetched in pieces:  # what was loaded before the range, and behind it

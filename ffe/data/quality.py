@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffe.data.barset import FIELDS, Series
-from ffe.errors import BadBars
+from ffe.errors import BadBars, DataError
 from ffe.hours import Hours, IntArray, spelt, stamp
 from ffe.model import AssetClass, Nanos
 
@@ -114,8 +114,21 @@ def splits(series: Series) -> tuple[Split, ...]:
 
 
 def adjusted(series: Series, split: Split) -> Series:
-    """What came before a split as if its new shares had been the old: prices divided, volumes multiplied."""
-    before = series.at(series.open_time < split.time)
+    """What came before a split as if its new shares had been the old: prices divided, volumes multiplied. DataError
+    where the prices of that day do not speak of it: adjusted twice, they would be wrong and look right."""
+    row = int(np.searchsorted(series.open_time, split.time))
+    if not 0 < row < len(series):
+        raise DataError(
+            f"{series.name}: bars on one side only of {stamp(split.time)}. Name the day on which the new shares traded "
+            "first."
+        )
+    jump = math.log(series.close[row - 1] / series.open[row])
+    if abs(jump - math.log(split.ratio)) >= abs(jump):
+        raise DataError(
+            f"{series.name}: from {series.close[row - 1]:g} to {series.open[row]:g} at {stamp(split.time)} is no split "
+            f"of {split.new}:{split.old}. Was it adjusted already?"
+        )
+    before = series.at(slice(0, row))
     prices = {name: getattr(before, name) / split.ratio for name in FIELDS[:4]}
     return replace(before, volume=before.volume * split.ratio, **prices)
 

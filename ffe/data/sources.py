@@ -172,15 +172,21 @@ def written(series: Series, file: Path) -> None:
 
     columns: dict[str, Any] = {"time": series.open_time.view("M8[ns]"), **{f: getattr(series, f) for f in FIELDS}}
     try:
-        with file.open("xb"):  # never over what is there
-            pass
+        file.touch(exist_ok=False)  # never over what is there
+    except FileExistsError:
+        raise NotWritable(f"{file} is there already. Name another file.") from None
+    except OSError as error:
+        raise NotWritable(f"{file}: {error.strerror}. Name a file that you can write.") from None
+    try:
         with duckdb.connect(config=ALONE) as con:
             con.register("bars", columns)
             rows = con.sql(f"SELECT timezone('UTC', time::TIMESTAMP) AS time, {', '.join(FIELDS)} FROM bars")
-            rows.write_parquet(str(file)) if file.suffix.lower() == ".parquet" else rows.write_csv(str(file))
-    except FileExistsError:
-        raise NotWritable(f"{file} is there already. Name another file.") from None
+            if file.suffix.lower() == ".parquet":
+                rows.write_parquet(str(file))
+            else:
+                rows.write_csv(str(file))
     except (OSError, duckdb.Error) as error:
+        file.unlink(missing_ok=True)
         raise NotWritable(f"{file}: {str(error).splitlines()[0]} Name a file that you can write.") from error
 
 

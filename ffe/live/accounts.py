@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -197,12 +196,13 @@ def permit_found(folder: Path) -> Permit:
 
 def latch_all() -> tuple[bool, list[str]]:
     """Take the permit of every account of this user: whether there is any, and why one may still be given."""
-    root = state_folder()
     try:
-        names = [path.name for path in root.iterdir()] if root.exists() else []
+        any(state_folder().iterdir())  # a glob is silent where it may not look
+    except FileNotFoundError:
+        return False, []
     except OSError as error:
-        return False, [f"{root}: {error.strerror}"]
-    known = [Known(name) for name in sorted(names) if fnmatch(name, ANY_MARK) and _may_be_folder(root / name)]
+        return False, [f"{state_folder()}: {error.strerror}"]
+    known = _all_known()
     return bool(known), [taken.why_not() for a in known if not (taken := Permit(a.root).take_away()).is_kept]
 
 

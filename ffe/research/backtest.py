@@ -82,7 +82,7 @@ def proved(strategy: Strategy, bars: BarSet, settings: Settings, progress: Progr
         warmup_of(strategy)
         return prove(strategy, bars, bars.interval, is_whole=True, progress=progress)[1]
     plan = Plan(strategy, bars, settings, None, World())
-    plan.proofs = None
+    plan.remembered = None
     scene, feed = plan.scene(), plan.feed()
     events = merge(feed, scene.operator, scene.venues, scene.engine.awaited)
     run(_watched(events, feed, progress) if progress else events, scene.engine, scene.venues, Unwritten())
@@ -132,8 +132,8 @@ class Plan:
         self.hours = _hours(self.universe, first, last)
         _check_rates(self.universe)
         self.stamp = Stamp(session or self._session(), code_version(), settings.fingerprint(), bars.fingerprint())
-        self.proofs: Path | None = settings.data_folder  # where it is kept what was proven, if anywhere
-        self._proof = Proof(0, 0)
+        self.remembered = self._remembered()
+        self.proof = Proof(0, 0)  # as far as it has come
         self._recorded: Recorded | None = None
 
     def _played(self) -> BarSet:
@@ -173,35 +173,31 @@ class Plan:
     def hears(self) -> Hears:
         """The strategy as the engine hears it, and how far it was proven to see no future."""
         if self.strategy.is_columnar:
-            heard, self._proof = prove(self.strategy, self.bars, self.interval, self.name, remembered=self._remembered)
+            heard, self.proof = prove(self.strategy, self.bars, self.interval, self.name, remembered=self.remembered)
             return heard
-        if self._remembered is not None and (known := self._remembered.read()) is not None:
-            self._proof = known
+        if self.remembered is not None and (known := self.remembered.read()) is not None:
+            self.proof = known
             return Live(self.strategy.model_copy(deep=True))
         self._recorded = Recorded(self.strategy, self.warmup, self.interval)
         return self._recorded
 
-    @property
     def _remembered(self) -> Remembered | None:
         """Where it is kept what was proven of the same code, parameters and bars; of code that stands in no file, which
         may refer to anything, it is not. What a strategy hears as events depends on the whole run."""
-        if self.proofs is None or not is_of_file(self.strategy):
+        if not is_of_file(self.strategy):
             return None
+        if not self.strategy.is_columnar:
+            return Remembered(self.settings.data_folder, self.stamp.session)
         said = [code_version(), code_of(self.strategy), versions(), self.strategy.model_dump_json(), self.interval]
-        name = json.dumps([*said, self.bars.fingerprint()]) if self.strategy.is_columnar else self.stamp.session
-        return Remembered(self.proofs, name)
+        return Remembered(self.settings.data_folder, json.dumps([*said, self.bars.fingerprint()]))
 
     def proved(self) -> Proof:
         """That the strategy saw no future, when the run has ended; LookAhead where it did."""
         if self._recorded is not None:
-            self._proof, self._recorded = self._recorded.proved(), None
-            if self._remembered is not None:
-                self._remembered.write(self._proof)
-        return self._proof
-
-    @property
-    def proof(self) -> Proof:
-        return self._proof
+            self.proof, self._recorded = self._recorded.proved(), None
+            if self.remembered is not None:
+                self.remembered.write(self.proof)
+        return self.proof
 
     def engine(self) -> Engine:
         """A new engine, primed with what came before the start."""

@@ -35,22 +35,28 @@ SILENT, OTHERS, EARLY = 2_000, 200, 20  # bars that are asked again, beside ever
 TOLERANCE = 1e-9  # relative, of levels: an infinite average differs in the last bits between a history and its tail
 LEVELS = ("stop", "target", "qty")
 FOLDER = "proofs"
+OF_BARS = "Look for a negative shift, a whole-column statistic, or a warmup that is too short."
+OF_DATES = (
+    "It reads dates, a file, or what it kept of another run: what it knows of a date it knows beforehand. If the dates "
+    "were known at the time, as those of meetings are, say so in the class: goes_by_dates = True."
+)
 PROGRESS_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How many of how many bars were asked again, and decided alike."""
+    """How many of how many bars, or events, were asked again from their tail alone, and decided alike; and whether with
+    all bars moved, which does not go of a strategy that goes by dates."""
 
     proven: int
     bars: int
     is_remembered: bool = False
-    goes_by_dates: bool = False  # so it was not asked with moved bars
+    goes_by_dates: bool = False
 
     def __str__(self) -> str:
-        moved = ", and not with moved bars: it goes by dates that it knows" if self.goes_by_dates else ""
+        moved = "not with moved bars: it goes by dates that it knows" if self.goes_by_dates else "with all bars moved"
         when = ", in an earlier run of the same code, parameters and bars" if self.is_remembered else ""
-        return f"{self.proven:,} of {self.bars:,} bars asked again{moved}{when}"
+        return f"{self.proven:,} of {self.bars:,} bars asked again, {moved}{when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def prove(
     decisions = decided(_copy(strategy), chosen, times)
     doubt = _Doubt(strategy, chosen, tails, decisions)
     for time in early:
-        doubt.compare_other(time, before[time], "asked before it saw all bars")
+        doubt.compare_early(time, before[time])
     if not strategy.goes_by_dates:
         doubt.compare_moved(decided(_copy(strategy), moved_bars(chosen), times + MOVED))
     asked = [int(t) for t in times] if is_whole else _sample(times, decisions, early, dice)
@@ -107,6 +113,8 @@ def prove(
         doubt.compare(time, of_tail(_copy(strategy), tails, time))
         if progress is not None and n % PROGRESS_EVERY == 0:
             progress(n, len(asked))
+    if progress is not None:
+        progress(len(asked), len(asked))
     proof = Proof(len({*asked, *early}), len(times), goes_by_dates=strategy.goes_by_dates)
     if remembered is not None:
         remembered.write(proof)
@@ -175,28 +183,36 @@ class _Doubt:
     tails: Tails
     decisions: Decisions
 
-    def compare(self, time: Nanos, again: Sequence[Signal], how: str = "") -> None:
-        if (found := difference(self.decisions.get(time, ()), again)) is None:
-            return
-        id, whole, other = found
-        how = how or f"when it sees only the last {self.tails.warmup}"
-        cause = "" if "moved" in how else self._cause(time, id)
-        raise LookAhead(
-            f"{self.strategy.name} decides {whole} for {id} at {pd.Timestamp(time, tz='UTC')} with all bars at hand, "
-            f"but {other} {how}. {cause or _advice(how)}"
-        )
+    def compare(self, time: Nanos, again: Sequence[Signal]) -> None:
+        """With the answer of a tail."""
+        if difference(self.decisions.get(time, ()), again) is not None:
+            how = f"when it sees only the last {self.tails.warmup}"
+            raise self._look_ahead(time, again, how, self._cause(time) or OF_BARS)
+
+    def compare_early(self, time: Nanos, again: Sequence[Signal]) -> None:
+        """With the answer of a tail that was asked before the whole was shown to anyone."""
+        self._compare_other(time, again, "asked before it saw all bars", OF_BARS)
 
     def compare_moved(self, moved: Decisions) -> None:
         for time in sorted({*self.decisions, *(time - MOVED for time in moved)}):
-            self.compare_other(time, moved.get(time + MOVED, ()), "with all bars moved by 28 years")
+            self._compare_other(time, moved.get(time + MOVED, ()), "with all bars moved by 28 years", OF_DATES)
 
-    def compare_other(self, time: Nanos, again: Sequence[Signal], how: str) -> None:
-        """With an answer that was no tail's: where a tail's is another too, that says more."""
+    def _compare_other(self, time: Nanos, again: Sequence[Signal], how: str, advice: str) -> None:
+        """Where the answer of a tail of now is another too, that says more."""
         if difference(self.decisions.get(time, ()), again) is not None:
             self.compare(time, of_tail(_copy(self.strategy), self.tails, time))
-            self.compare(time, again, how)
+            raise self._look_ahead(time, again, how, advice)
 
-    def _cause(self, time: Nanos, id: InstrumentId) -> str:
+    def _look_ahead(self, time: Nanos, again: Sequence[Signal], how: str, advice: str) -> LookAhead:
+        found = difference(self.decisions.get(time, ()), again)
+        assert found is not None
+        id, whole, other = found
+        return LookAhead(
+            f"{self.strategy.name} decides {whole} for {id} at {pd.Timestamp(time, tz='UTC')} with all bars at hand, "
+            f"but {other} {how}. {advice}"
+        )
+
+    def _cause(self, time: Nanos) -> str:
         """Which bar, and which cell of it, the decision came from, or how many bars of the past."""
         times = distinct([s.close_time for s in self.bars])
         row, wanted = int(np.searchsorted(times, time)), self.decisions.get(time, ())
@@ -205,27 +221,18 @@ class _Doubt:
         def of_more(past: int, ahead: int) -> Sequence[Signal]:
             until = int(times[min(row + ahead, len(times) - 1)])
             since = int(times[max(0, row + 1 - past)])
-            return _at(self.strategy, _within(self.bars, since, until), time)
+            return _at(self.strategy, self.bars.between(since - 1, until), time)
 
         with suppress(LookAhead):
             if ahead := _first(lambda n: bool(difference(of_more(self.tails.warmup, n), short)), len(times) - row - 1):
                 at = int(times[row + ahead])
-                seen = _within(self.bars, int(times[max(0, row + 1 - self.tails.warmup)]), at)
+                seen = self.bars.between(int(times[max(0, row + 1 - self.tails.warmup)]) - 1, at)
                 cell = _cell(self.strategy, seen, time, at)
                 return f"It looks at the bar of {stamp(at)}, {ahead} ahead{cell}. Look for a negative shift."
             past = _first(lambda n: not difference(of_more(self.tails.warmup + n, 0), wanted), row)
             if past:
                 return f"It needs {self.tails.warmup + past} bars: its warmup is {self.tails.warmup}."
         return ""
-
-
-def _advice(how: str) -> str:
-    if "moved" in how:
-        return (
-            "It reads dates, a file, or what it kept of another run: what it knows of a date it knows beforehand. If "
-            "the dates were known at the time, as those of meetings are, say so in the class: goes_by_dates = True."
-        )
-    return "Look for a negative shift, a whole-column statistic, or a warmup that is too short."
 
 
 def _first(holds: Callable[[int], bool], most: int) -> int:
@@ -237,10 +244,6 @@ def _first(holds: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def _within(bars: BarSet, since: Nanos, until: Nanos) -> BarSet:
-    return bars.between(since - 1, until)
 
 
 def _at(strategy: Strategy, bars: BarSet, time: Nanos) -> Sequence[Signal]:
@@ -316,7 +319,7 @@ class Recorded:
 
     def _another(self, what: str) -> LookAhead:
         return LookAhead(
-            f"{self.strategy.name} decides {what}, with all bars moved by 28 years. {_advice('moved')} The records of "
+            f"{self.strategy.name} decides {what}, with all bars moved by 28 years. {OF_DATES} The records of "
             "this run are kept."
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ffe import load_bars
 from ffe.data import sources
 from ffe.data.barset import BarSet, Series
 from ffe.data.times import Wish
@@ -327,9 +328,10 @@ def test_frames_of_polars_and_arrow_and_feather_files_are_read(tmp_path: Path) -
     found = (
         sources.from_frame(polars.read_csv(tmp_path / "bars.csv", try_parse_dates=True), BTC, HOUR),
         sources.from_frame(pyarrow.Table.from_pandas(frame), BTC, HOUR),
-        sources.from_feather(tmp_path / "bars.feather", BTC, HOUR),
+        *load_bars(tmp_path / "bars.feather", "1h", symbol="BTC/USD", config={"data_folder": tmp_path}),
     )
-    assert {BarSet((one,)).fingerprint() for one in found} == {BarSet((THREE,)).fingerprint()}
+    assert {BarSet((one,)).fingerprint() for one in found[:2]} == {BarSet((THREE,)).fingerprint()}
+    assert list(found[2].close) == list(THREE.close) and "bars.feather: time from" in found[2].source
     (tmp_path / "bad.feather").write_bytes(b"no feather")
     with pytest.raises(DataError, match=r"bad\.feather cannot be read"):
         sources.from_feather(tmp_path / "bad.feather", BTC, HOUR)

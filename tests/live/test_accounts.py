@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from ffe.live.accounts import (
     take_over,
 )
 from ffe.live.connect import Armed
+from ffe.live.link import Link
+from ffe.live.task import Task
+from ffe.live.worker import assemble
 from ffe.model import HOUR, Instrument, Nanos
 from ffe.private import state_folder
 from tests.live.test_recovery import BTC, ETH, START, Session, state, state_at
@@ -353,7 +358,11 @@ def test_what_is_open_is_known_in_a_third_folder(tmp_path: Path) -> None:
 
 def reached(folder: Path, *named: str) -> Reach:
     """By the name of a venue a session knows here as binance, there as kraken."""
-    settings = Settings(
+    return reach_of(settings_of(folder), named, Secrets(), Armed.NOT)
+
+
+def settings_of(folder: Path) -> Settings:
+    return Settings(
         data_folder=folder, currency="USDT",
         venues={name: VenueSettings(source="ccxt", address="http://127.0.0.1:9") for name in ("here", "there")},
         instruments={
@@ -361,7 +370,6 @@ def reached(folder: Path, *named: str) -> Reach:
             for i in (BTC, ETH)
         },
     )  # fmt: skip
-    return reach_of(settings, named, Secrets(), Armed.NOT)
 
 
 @pytest.fixture
@@ -421,6 +429,19 @@ def test_account_that_left_does_not_hold_up_the_one_that_stayed(tmp_path: Path) 
         assert found.symbols == ("BTC/USDT",)
         with locked(tmp_path / "a", found.accounts):
             pass
+
+
+@pytest.mark.usefixtures("keys")
+def test_engine_reaches_no_account_that_was_not_locked_for_it(tmp_path: Path) -> None:
+    """One that joined between the supervisor's look and the engine's had neither lock nor latch."""
+    by_venue = both_in(tmp_path / "a", state_at(ETH))
+    mine, other = socket.socketpair()
+    task = Task(
+        strategy="a:b", symbols=["BTC/USDT"], interval="1h", settings=settings_of(tmp_path / "a"),
+        accounts=[by_venue["here"]],
+    )  # fmt: skip
+    with closing(mine), closing(other), pytest.raises(ConfigError, match="Another account holds what is open"):
+        assemble(task, Secrets(), Link(mine), None)
 
 
 @pytest.mark.usefixtures("keys")

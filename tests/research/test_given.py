@@ -85,6 +85,14 @@ def test_settings_may_be_a_table_or_a_path(tmp_path: Path) -> None:
     assert run(tmp_path, config={"data_folder": tmp_path}) == run(tmp_path, config=tmp_path / "ffe.toml")
 
 
+def test_environment_stands_over_a_table_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does over a file."""
+    monkeypatch.setenv("FFE_GATE__VAR_RATIO", "0.04")
+    monkeypatch.chdir(tmp_path)
+    result = backtest(CROSS, BARS, {"data_folder": tmp_path})
+    assert result.plan.settings.gate.var_ratio == 0.04 and result.plan.settings.data_folder == tmp_path
+
+
 def test_parameters_that_do_not_exist_are_named() -> None:
     with pytest.raises(StrategyError, match=r"MaCross: fst: no such parameter\. Its parameters are fast \(20\), slow"):
         MaCross(fst=3)

@@ -195,7 +195,7 @@ def test_strategy_that_goes_by_known_dates_says_so_and_the_result_says_it(bars: 
         goes_by_dates = True
 
     heard, proof = prove(Dated(), bars, HOUR)
-    assert len(heard.by_time) == 2 and "and not with moved bars: it goes by dates" in str(proof)
+    assert len(heard.by_time) == 2 and "asked again, not with moved bars: it goes by dates" in str(proof)
 
 
 # ---------------------------------------------------------------- what is remembered
